@@ -1,0 +1,84 @@
+"""Translation, summarization, sentiment and multilingual embeddings on models of the XLM family.
+
+The public names are imported on first use (PEP 562), so that `import langchain_xlm` costs next
+to nothing; torch and transformers are imported when a model is first loaded.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_xlm.errors import (
+        ConfigurationError,
+        IncompatibleModelError,
+        InputError,
+        InputTooLongError,
+        InsufficientMemoryError,
+        MissingDependencyError,
+        ModelLoadError,
+        ModelNotFoundError,
+        ModelRunError,
+        ModelUnloadedError,
+        RequestTimeoutError,
+        UnsupportedLanguageError,
+        XLMError,
+    )
+    from langchain_xlm.retrieval.embeddings import XLMEmbeddings
+    from langchain_xlm.runtime.pool import loaded_models, unload_models
+    from langchain_xlm.tools.sentiment import XLMSentimentTool
+    from langchain_xlm.tools.summarization import XLMSummarizationTool
+    from langchain_xlm.tools.toolkit import XLMToolkit
+    from langchain_xlm.tools.translation import XLMTranslationTool
+
+__all__ = [
+    "ConfigurationError",
+    "IncompatibleModelError",
+    "InputError",
+    "InputTooLongError",
+    "InsufficientMemoryError",
+    "MissingDependencyError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "ModelRunError",
+    "ModelUnloadedError",
+    "RequestTimeoutError",
+    "UnsupportedLanguageError",
+    "XLMEmbeddings",
+    "XLMError",
+    "XLMSentimentTool",
+    "XLMSummarizationTool",
+    "XLMToolkit",
+    "XLMTranslationTool",
+    "loaded_models",
+    "unload_models",
+]
+
+_HOMES = {
+    "XLMEmbeddings": "langchain_xlm.retrieval.embeddings",
+    "XLMSentimentTool": "langchain_xlm.tools.sentiment",
+    "XLMSummarizationTool": "langchain_xlm.tools.summarization",
+    "XLMToolkit": "langchain_xlm.tools.toolkit",
+    "XLMTranslationTool": "langchain_xlm.tools.translation",
+    "loaded_models": "langchain_xlm.runtime.pool",
+    "unload_models": "langchain_xlm.runtime.pool",
+}
+
+try:
+    __version__ = version("langchain-xlm")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES.get(name, "langchain_xlm.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

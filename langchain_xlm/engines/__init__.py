@@ -1,0 +1,1 @@
+"""Texts in, results out, on a loaded model. No LangChain."""

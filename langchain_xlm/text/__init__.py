@@ -1,0 +1,1 @@
+"""Pure text: languages, detection, sentences and pieces. No torch."""
