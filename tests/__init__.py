@@ -1,0 +1,1 @@
+"""Offline, seeded tests; the folders mirror the package."""
