@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from langchain_xlm.errors import ConfigurationError, RequestTimeoutError
 
@@ -35,20 +35,21 @@ def run_flow(flow: Flow[T], *, model: str, timeout_s: float | None = None) -> T:
     """
     deadline = _deadline(timeout_s)
     try:
-        step = _Step(flow)
-        while step.future is not None:
+        step = _Step(flow).take()
+        while (future := step.future) is not None:
             try:
-                value = step.future.result(_remaining(deadline))
+                value = future.result(_remaining(deadline))
             except BaseException as error:
-                if not step.future.done():  # out of time, or interrupted while waiting
-                    step.future.cancel()
-                    if timeout_s is None or not isinstance(error, TimeoutError):
-                        raise
-                    error = RequestTimeoutError(timeout_s, model=model)
-                step = _Step(flow, error=error)
+                if future.done():
+                    step = _Step(flow, error=error).take()
+                    continue
+                future.cancel()  # out of time, or interrupted while waiting
+                if timeout_s is None or not isinstance(error, TimeoutError):
+                    raise
+                step = _Step(flow, error=RequestTimeoutError(timeout_s, model=model)).take()
             else:
-                step = _Step(flow, value=value)
-        return step.result()
+                step = _Step(flow, value=value).take()
+        return step.answer
     finally:
         flow.close()
 
@@ -70,51 +71,65 @@ async def run_flow_async(flow: Flow[T], *, model: str, timeout_s: float | None =
 
     Raises:
         RequestTimeoutError: The limit ran out; the work that was waiting is dropped.
+        CancelledError: The task was cancelled; so is the work that was waiting.
     """
     deadline = _deadline(timeout_s)
-    step = await _advance(flow, lambda: _Step(flow))
+    step = await _advance(_Step(flow))
     while step.future is not None:
+        limit = asyncio.timeout(_remaining(deadline))
         try:
-            async with asyncio.timeout(_remaining(deadline)) as limit:
+            async with limit:
                 value = await asyncio.wrap_future(step.future)
         except asyncio.CancelledError:
             flow.close()
             raise
-        except Exception as error:  # handed into the flow, which may handle it
-            if limit.expired() and timeout_s is not None:
-                error = RequestTimeoutError(timeout_s, model=model)
-            failure = error
-            step = await _advance(flow, lambda: _Step(flow, error=failure))
+        except Exception as error:  # noqa: BLE001 - handed into the flow, which may handle it
+            out_of_time = limit.expired() and timeout_s is not None
+            step = await _advance(
+                _Step(
+                    flow,
+                    error=RequestTimeoutError(timeout_s or 0.0, model=model)
+                    if out_of_time
+                    else error,
+                )
+            )
         else:
-            step = await _advance(flow, lambda: _Step(flow, value=value))
-    return step.result()
+            step = await _advance(_Step(flow, value=value))
+    return step.answer
 
 
-class _Step:
-    """One advance of a flow: the future that it waits for now, or its answer."""
+class _Step(Generic[T]):
+    """One advance of a flow; once taken, the future that it waits for now, or its answer."""
+
+    future: Future[Any] | None = None
+    answer: T
 
     def __init__(
-        self, flow: Flow[Any], *, value: object = None, error: BaseException | None = None
+        self, flow: Flow[T], *, value: object = None, error: BaseException | None = None
     ) -> None:
-        self.future: Future[Any] | None = None
-        self._answer: Any = None
+        self.flow = flow
+        self._value = value
+        self._error = error
+
+    def take(self) -> _Step[T]:
         try:
-            self.future = flow.send(value) if error is None else flow.throw(error)
+            if self._error is None:
+                self.future = self.flow.send(self._value)
+            else:
+                self.future = self.flow.throw(self._error)
         except StopIteration as stop:
-            self._answer = stop.value
-
-    def result(self) -> Any:
-        return self._answer
+            self.answer = stop.value
+        return self
 
 
-async def _advance(flow: Flow[Any], advance: Callable[[], _Step]) -> _Step:
-    """Advance a flow on a thread; on cancellation clean up once the step has ended."""
-    task = asyncio.ensure_future(asyncio.to_thread(advance))
+async def _advance(step: _Step[T]) -> _Step[T]:
+    """Take a step on a thread; on cancellation clean up once the step has ended."""
+    task = asyncio.ensure_future(asyncio.to_thread(step.take))
 
-    def abandon(done: asyncio.Future[_Step]) -> None:
-        if not done.cancelled() and done.exception() is None and done.result().future:
-            done.result().future.cancel()  # type: ignore[union-attr]
-        flow.close()
+    def abandon(done: asyncio.Future[_Step[T]]) -> None:
+        if not done.cancelled() and done.exception() is None and step.future is not None:
+            step.future.cancel()
+        step.flow.close()
 
     try:
         return await asyncio.shield(task)

@@ -176,7 +176,7 @@ class Worker:
             session = self._open_session()
             self._serve(session, jobs)
             cause: BaseException = ModelUnloadedError(self.model)
-        except BaseException as error:  # the thread's outermost edge: callers must hear of it
+        except BaseException as error:  # noqa: BLE001 - the outermost edge: callers must hear of it
             if not isinstance(error, XLMError):
                 logger.warning("The worker of %r died: %r", self.model, error)
             cause = error
@@ -216,7 +216,7 @@ class Worker:
         assert job.question is not None
         try:
             job.succeed(job.question(session))
-        except Exception as error:  # the edge between a request and the thread that serves all
+        except Exception as error:  # noqa: BLE001 - the edge between a request and its thread
             job.fail(self._as_own(error, "it raised"))
 
     def _prepare(self, session: Session, jobs: list[_Job]) -> None:
@@ -232,7 +232,7 @@ class Worker:
                         job.rows = None
                     else:
                         job.results.extend([None] * job.backlog.add(chunk))
-            except Exception as error:  # the edge between a request and the thread
+            except Exception as error:  # noqa: BLE001 - the edge between a request and its thread
                 jobs.remove(job)
                 job.fail(self._as_own(error, "it could not prepare the request:"))
 
@@ -261,7 +261,7 @@ class Worker:
                     job.results[place] = next(results)
                 if job.progress is not None:
                     job.progress([unit for _, unit in rows])
-        except Exception as error:  # the edge between a request and the thread that serves all
+        except Exception as error:  # noqa: BLE001 - the edge between a request and its thread
             if len(parts) == 1:
                 return dict.fromkeys(parts, error)
             # One request's rows may have broken the batch of all: run each request's alone.
