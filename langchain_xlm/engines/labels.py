@@ -71,21 +71,24 @@ class LabelReading:
     read_as: tuple[str, ...]
     flags: tuple[str, ...] = ()
 
-    def gather(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """Add up the scores of the labels that are read as the same.
+    def gather(self, scores: Mapping[str, float], *, exclusive: bool = True) -> dict[str, float]:
+        """Join the scores of the labels that are read as the same.
 
         Args:
             scores: One score for each of `names`.
+            exclusive: Whether exactly one label holds, so that probabilities add up; otherwise
+                the greatest stands for all.
 
         Returns:
             One score for each different entry of `read_as`; negative, neutral and positive
             first, in this order.
         """
-        sums: dict[str, float] = {}
+        joined: dict[str, float] = {}
         for name, meaning in zip(self.names, self.read_as, strict=True):
-            sums[meaning] = sums.get(meaning, 0.0) + scores[name]
-        first = [sentiment for sentiment in SENTIMENTS if sentiment in sums]
-        return {name: sums[name] for name in [*first, *(n for n in sums if n not in first)]}
+            before = joined.get(meaning, 0.0)
+            joined[meaning] = before + scores[name] if exclusive else max(before, scores[name])
+        first = [sentiment for sentiment in SENTIMENTS if sentiment in joined]
+        return {name: joined[name] for name in [*first, *(n for n in joined if n not in first)]}
 
 
 def read_labels(

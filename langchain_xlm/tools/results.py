@@ -61,14 +61,18 @@ class TranslationResult(Result):
 
 
 class ScoredPiece(Result):
-    """A piece of a longer text with its own scores."""
+    """A piece of a text with its own scores."""
 
     text: str
     """The piece as it stands in the text."""
+    start: int
+    """Where it begins in the text, in characters."""
+    end: int
+    """Where it ends."""
     tokens: int
     """Its length in the model's tokens: its weight in the text's scores."""
     scores: dict[str, float]
-    """Probability of each label."""
+    """Score of each label."""
 
 
 class SentimentResult(Result):
@@ -78,9 +82,17 @@ class SentimentResult(Result):
     """The label with the highest score: `negative`, `neutral` or `positive` where the checkpoint
     means that, otherwise the checkpoint's own name."""
     scores: dict[str, float]
-    """Probability of each label, over the whole text."""
-    pieces: tuple[ScoredPiece, ...] = ()
-    """The pieces that a text longer than the model's window was cut into."""
+    """Score of each label, over the whole text; probabilities unless flagged `multi_label`."""
+    checkpoint_scores: dict[str, float]
+    """The same under the checkpoint's own label names (LABEL_2, 4 stars, POS)."""
+    pieces: tuple[ScoredPiece, ...]
+    """One piece for a text that fits into the model's window, else several, in order."""
+    flags: tuple[str, ...] = ()
+    """What a reader should know of the labels; `tools.sentiment.NOTES` explains each."""
+    model: str
+    """Hub id or folder of the model, or "starter"."""
+    revision: str | None = None
+    """Commit or version of the checkpoint; None for a local folder."""
 
 
 class SummarySentence(Result):
@@ -89,32 +101,51 @@ class SummarySentence(Result):
     index: int
     """Its place among the sentences of the document, from 0."""
     text: str
-    """The sentence, in the language of the summary."""
+    """The sentence as it stands in the document."""
     score: float
-    """How central it is to the document."""
+    """How central it is to the document; an average sentence has 1."""
 
 
 class SummaryPiece(Result):
     """A part of the document with the summary that a model wrote of it."""
 
+    round: int
+    """0 for parts of the document itself; in round 1 and later the summaries of the round
+    before, joined, are summarized again."""
+    start: int
+    """Where the part begins in the text of its round, in characters."""
+    end: int
+    """Where it ends."""
     source: str
     """The part as it was given to the model."""
     summary: str
     """What the model wrote."""
     flags: tuple[str, ...] = ()
-    """What a reader should know of this piece."""
+    """What a reader should know of this piece; `FLAGS` in `engines.generator` explains each."""
 
 
 class SummaryResult(Result):
     """A summary of a document."""
 
     text: str
-    """The summary."""
+    """The summary, in the target language if one was asked for."""
     strategy: Literal["extractive", "abstractive"]
     """How it was made."""
     sentences: tuple[SummarySentence, ...] | None = None
     """The chosen sentences of an extractive summary, in the order of the document."""
     pieces: tuple[SummaryPiece, ...] | None = None
-    """The parts of an abstractive summary."""
+    """The parts of an abstractive summary, round by round, in order."""
     compression: float
-    """Length of the summary divided by that of the document, in characters."""
+    """Length of the summary, before any translation, over that of the document, in characters."""
+    source_language: str | None = None
+    """BCP 47 tag of the document; None where it has no letters, so no language."""
+    target_language: str | None = None
+    """BCP 47 tag of the summary where another language was asked for."""
+    translation: TranslationResult | None = None
+    """How the summary was translated, where it was."""
+    flags: tuple[str, ...] = ()
+    """What a reader should know; `tools.summarization.NOTES` explains each."""
+    model: str
+    """Hub id or folder of the model, or "starter"."""
+    revision: str | None = None
+    """Commit or version of the checkpoint; None for a local folder, or if none was needed."""
