@@ -1,1 +1,1 @@
-"""The langchain-xlm command."""
+"""The `langchain-xlm` command: one module for each of its verbs."""

@@ -1,0 +1,55 @@
+"""`langchain-xlm summarize`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from langchain_xlm.cli.answers import JsonOption, Question, ask, warn_of_flags, write_json
+from langchain_xlm.cli.loading import Loading, with_loading_options
+from langchain_xlm.cli.texts import FileOption, TextArguments, read_texts
+
+
+@with_loading_options
+def summarize(
+    texts: TextArguments = None,
+    *,
+    files: FileOption = None,
+    sentences: Annotated[
+        int | None,
+        typer.Option("--sentences", "-n", min=1, help="Length of the summary in sentences."),
+    ] = None,
+    words: Annotated[
+        int | None, typer.Option("--words", "-w", min=1, help="Length of the summary in words.")
+    ] = None,
+    strategy: Annotated[
+        Literal["auto", "extractive", "abstractive"],
+        typer.Option(
+            "--strategy",
+            help="extractive: the most important sentences as they stand; abstractive: written"
+            " anew by the model; auto: what the model can do.",
+        ),
+    ] = "auto",
+    to: Annotated[
+        str | None,
+        typer.Option("--to", "-t", metavar="LANGUAGE", help="Language of the summary."),
+    ] = None,
+    as_json: JsonOption = False,
+    loading: Loading,
+) -> None:
+    """Shorten texts to their most important sentences."""
+    from langchain_xlm.tools.summarization import XLMSummarizationTool
+
+    tool = XLMSummarizationTool(**loading, strategy=strategy, handle_tool_error=False)
+    asked = {"max_sentences": sentences, "max_words": words, "target_language": to}
+    arguments = {name: value for name, value in asked.items() if value is not None}
+    questions = (Question(given, arguments) for given in read_texts(texts, files))
+    for number, answer in enumerate(ask(tool, questions)):
+        if as_json:
+            write_json(answer)
+            continue
+        if number:
+            typer.echo()
+        typer.echo(answer.artifact["text"])
+        warn_of_flags(answer)

@@ -1,0 +1,58 @@
+"""`langchain-xlm translate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from langchain_xlm.cli.answers import JsonOption, Question, ask, warn_of_flags, write_json
+from langchain_xlm.cli.loading import Loading, with_loading_options
+from langchain_xlm.cli.texts import FileOption, LinesOption, TextArguments, read_texts
+
+
+@with_loading_options
+def translate(
+    texts: TextArguments = None,
+    *,
+    to: Annotated[
+        list[str],
+        typer.Option(
+            "--to",
+            "-t",
+            metavar="LANGUAGE",
+            help="Language to translate into, by any name: fr, French, français. May be given"
+            " several times.",
+        ),
+    ],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="LANGUAGE", help="Language of the texts; detected when left out."
+        ),
+    ] = None,
+    files: FileOption = None,
+    lines: LinesOption = False,
+    as_json: JsonOption = False,
+    loading: Loading,
+) -> None:
+    """Translate texts into one or more languages.
+
+    Texts may be of any length; spacing and line breaks stay as they are.
+    """
+    from langchain_xlm.tools.translation import XLMTranslationTool
+
+    tool = XLMTranslationTool(**loading, handle_tool_error=False)
+    questions = (
+        Question(given, {"target_language": target, "source_language": source})
+        for given in read_texts(texts, files, lines=lines)
+        for target in to
+    )
+    for answer in ask(tool, questions):
+        if as_json:
+            write_json(answer)
+            continue
+        text = answer.artifact.get("text", "")
+        target = answer.question.arguments["target_language"]
+        typer.echo(text if len(to) == 1 else f"{target}: {text}")
+        warn_of_flags(answer)
