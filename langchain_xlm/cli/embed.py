@@ -77,15 +77,13 @@ def embed(
     rows = format_for(output)
     total = sum(1 for _ in _texts(files, whole=whole, field=field)) if _countable(files) else None
     embeddings = _embeddings(loading, purpose, overflow=overflow, dimensions=dimensions)
-    folder = PartFolder(output, Identity(embeddings.model, embeddings.fingerprint()), rows)
-    try:
+    identity = Identity(embeddings.model, embeddings.fingerprint())
+    with PartFolder(output, identity, rows) as folder:
         parts = folder.open(overwrite=overwrite)
         texts = _texts(files, whole=whole, field=field)
         done = _skip(texts, parts, folder)
         made = _parts(embeddings, texts, batch_size=batch_size, total=total, done=done)
         _write(folder, made, number=len(parts), done=done)
-    finally:
-        folder.close()
 
 
 def _write(folder: PartFolder, made: Iterator[list[Row]], *, number: int, done: int) -> None:

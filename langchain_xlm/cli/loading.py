@@ -60,7 +60,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
         help=_words(field.description or ""),
         rich_help_panel="Model",
         metavar=None if flag else "KEY=VALUE,..." if name in _PAIRS else "TEXT",
-        show_default=False,
+        show_default=field.default if isinstance(field.default, str) else False,
     )
     kind = bool if flag else str | None
     return inspect.Parameter(

@@ -18,6 +18,7 @@ import typer
 from langchain_xlm.errors import XLMError
 
 PROGRAM: Final = "langchain-xlm"
+_DEBUG: Final = "LANGCHAIN_XLM_DEBUG"
 
 COMMANDS: Final = {
     "translate": "Translate texts into one or more languages.",
@@ -74,28 +75,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         build_app([word for word in given if word in COMMANDS])(args=given, prog_name=PROGRAM)
     except Exception as error:  # noqa: BLE001  # the outermost edge: no traceback for a user
-        if os.environ.get("LANGCHAIN_XLM_DEBUG"):
+        if os.environ.get(_DEBUG):
             traceback.print_exc()
         typer.echo(f"{PROGRAM}: {_sentence(error)}", err=True)
         raise SystemExit(1) from None
 
 
-def _begin(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show where an error came from.", is_eager=True)
-    ] = False,
-) -> None:
-    """Translation, summaries, sentiment and vectors on models that run on this machine."""
-    if debug:
-        os.environ["LANGCHAIN_XLM_DEBUG"] = "1"
-    if version:
+def _show_version(asked: bool) -> None:
+    if asked:
         from langchain_xlm import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+def _begin(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Translation, summaries, sentiment and vectors on models that run on this machine."""
+    if debug:
+        os.environ[_DEBUG] = "1"
 
 
 def _paragraphs(docstring: str) -> str:

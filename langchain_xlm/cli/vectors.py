@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 from langchain_xlm.cli.rows import Row, RowFormat
 from langchain_xlm.errors import InputError
@@ -59,6 +59,8 @@ class PartFolder:
 
     A part counts once its line stands in the journal, which is written after the part itself
     has reached the disk. So a kill at any moment loses at most the part in the making.
+
+    Use it in a `with` block, at whose end another process may take the folder up.
     """
 
     def __init__(self, output: Path, identity: Identity, rows: RowFormat) -> None:
@@ -67,6 +69,16 @@ class PartFolder:
         self.identity = identity
         self._rows = rows
         self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        """Return the folder, not opened yet."""
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """Let another process take up the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def open(self, *, overwrite: bool) -> list[Part]:
         """Make the folder, or take up what an earlier run left there.
@@ -81,15 +93,16 @@ class PartFolder:
             InputError: The output exists, or the parts were made by another model or are being
                 written by another process.
         """
-        if overwrite:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        elif self.output.exists():
+        if self.output.exists() and not overwrite:
             raise InputError(
                 f"{self.output} exists already. Give another --output, or --overwrite to"
                 " replace it."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock_folder()
+        if overwrite:
+            for path in self.folder.iterdir():
+                path.unlink()
         manifest = self.folder / _MANIFEST
         if not manifest.exists():
             _write(manifest, json.dumps(asdict(self.identity)))
@@ -124,14 +137,8 @@ class PartFolder:
         self._rows.join(unfinished, [self._path(number) for number in range(parts)])
         _sync(unfinished)
         unfinished.replace(self.output)
-        self.close()
         shutil.rmtree(self.folder)
-
-    def close(self) -> None:
-        """Let another process take up the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self.folder.with_suffix(".lock").unlink()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}{self._rows.suffix}"
@@ -169,7 +176,8 @@ class PartFolder:
         )
 
     def _lock_folder(self) -> None:
-        self._lock = (self.folder / "lock").open("w")
+        # Beside the folder, not in it: what is in it may be thrown away.
+        self._lock = self.folder.with_suffix(".lock").open("w")
         if sys.platform != "win32":
             import fcntl
 
