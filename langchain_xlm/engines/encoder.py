@@ -339,6 +339,8 @@ class EncoderSession:
         del self._loaded, self._dense
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:  # transformers' tokenizers fail on an empty list
+            return []
         if self.info.recipe.lowercase:
             texts = [text.lower() for text in texts]
         encoded = self._loaded.tokenizer(

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from langchain_xlm.engines.encoder import Embedded, Encoder, EncoderInfo, Overflow
 from langchain_xlm.engines.recipe import PoolingMode, Purpose
 from langchain_xlm.models.config import LoadingFields
-from langchain_xlm.models.files import weights_fingerprint
+from langchain_xlm.models.files import checkpoint_fingerprint
 from langchain_xlm.runtime.flow import Flow, run_flow, run_flow_async
 from langchain_xlm.runtime.pool import unload_models
 
@@ -147,7 +147,7 @@ class XLMEmbeddings(LoadingFields, Embeddings):
         given = {"query": self.query_prompt, "document": self.document_prompt}[purpose]
         covered = {
             "scheme": _SCHEME,
-            "content": weights_fingerprint(spec),
+            "content": checkpoint_fingerprint(spec),
             "recipe": recipe,
             "prompt": saved[purpose] if given is None else given,
             "window": info.window,

@@ -226,7 +226,7 @@ def test_a_layer_without_weights_is_refused(
 
     folder = shutil.copytree(checkpoints("sentence-encoder", dense_width=8), tmp_path / "copy")
     (folder / "2_Dense" / "model.safetensors").unlink()
-    with pytest.raises(IncompatibleModelError, match="'2_Dense' has no model.safetensors"):
+    with pytest.raises(IncompatibleModelError, match=r"'2_Dense' has no model\.safetensors"):
         embed(folder, ["x"])
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -141,13 +144,14 @@ async def test_async_is_sync(checkpoints: Callable[..., Path]) -> None:
     np.testing.assert_allclose(queries, [embeddings.embed_query(text) for text in TEXTS], atol=2e-5)
 
 
-async def test_the_first_load_does_not_block_the_event_loop(
-    checkpoints: Callable[..., Path],
-) -> None:
-    embeddings = XLMEmbeddings(model=str(checkpoints("sentence-encoder")))
-    gaps: list[float] = []
+COLD_START = """
+import asyncio, sys, time
+from langchain_xlm import XLMEmbeddings
 
-    async def tick() -> None:
+async def main():
+    gaps = []
+
+    async def tick():
         last = time.perf_counter()
         while True:
             await asyncio.sleep(0.005)
@@ -156,11 +160,25 @@ async def test_the_first_load_does_not_block_the_event_loop(
             last = now
 
     ticking = asyncio.ensure_future(tick())
-    await embeddings.aembed_query("hello")
+    started = time.perf_counter()
+    await XLMEmbeddings(model=sys.argv[1]).aembed_query("hello")
+    print(len(gaps), max(gaps), time.perf_counter() - started)
     ticking.cancel()
-    # The imports of a first load hold the interpreter's lock for moments, not for the whole.
-    assert len(gaps) > 3
-    assert max(gaps) < 1.0
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_the_first_load_does_not_block_the_event_loop(checkpoints: Callable[..., Path]) -> None:
+    folder = checkpoints("sentence-encoder")
+    run = subprocess.run(
+        [sys.executable, "-c", COLD_START, str(folder)], capture_output=True, text=True, check=True
+    )
+    ticks, longest_gap_s, elapsed_s = map(float, run.stdout.split())
+    # Importing torch holds the interpreter's lock for moments, never for the whole load.
+    assert ticks > 20
+    assert longest_gap_s < elapsed_s / 2
 
 
 async def test_cancelling_drops_the_work(checkpoints: Callable[..., Path]) -> None:
@@ -290,7 +308,10 @@ class TestFingerprint:
         folder = checkpoints("sentence-encoder")
         copy = shutil.copytree(folder, tmp_path / "elsewhere")
         path = copy / "tokenizer.json"
-        path.write_text(path.read_text().replace("▁the", "▁teh"))
+        described = json.loads(path.read_text())
+        pieces = described["model"]["vocab"]
+        pieces[20], pieces[21] = pieces[21], pieces[20]
+        path.write_text(json.dumps(described))
         assert (
             XLMEmbeddings(model=str(copy)).fingerprint()
             != XLMEmbeddings(model=str(folder)).fingerprint()
