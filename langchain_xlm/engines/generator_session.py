@@ -1,0 +1,298 @@
+"""A sequence-to-sequence model in use: texts to rows of tokens, batches of rows to texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from langchain_xlm.engines.decoding import (
+    GenerationSettings,
+    Plan,
+    generation_config,
+    length_limit,
+    retries,
+)
+from langchain_xlm.engines.directions import Direction, ModelInfo
+from langchain_xlm.engines.repetition import invented_repetition
+from langchain_xlm.engines.wording import Wording
+from langchain_xlm.engines.wordless import is_wordless
+from langchain_xlm.errors import ModelRunError
+from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.loading import LoadedModel, load_model
+from langchain_xlm.runtime.batching import Unit
+from langchain_xlm.text.segments import Segment, pack, split_sentences, split_to_fit
+
+# How many pieces are tokenized at a time, and how much of a long text is split at a time.
+_CHUNK = 64
+_BLOCK_CHARACTERS = 20_000
+# Budgets of one batch, rows times longest source, in tokens.
+_BATCH_TOKENS_CPU = 1_024
+_BATCH_TOKENS_GPU = 8_192
+# Output tokens of a decoder without positions (T5), where its source is not longer.
+_UNLIMITED_OUTPUT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """Some texts to send through the model.
+
+    Attributes:
+        texts: The texts, checked.
+        directions: The languages of each text.
+        settings: How to decode.
+        packed: Whether neighbouring sentences are joined while they fit the window.
+    """
+
+    texts: tuple[str, ...]
+    directions: tuple[Direction, ...]
+    settings: GenerationSettings
+    packed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A piece on its way: the place of its text, the piece, its tokens (none: taken over)."""
+
+    index: int
+    segment: Segment
+    ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRow:
+    """What became of one piece.
+
+    Attributes:
+        index: Place of its text in the request.
+        segment: The piece.
+        text: What was written for it.
+        flags: Keys of `FLAGS` of `engines.generator`.
+    """
+
+    index: int
+    segment: Segment
+    text: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One output for one row: the text, its flags, and how bad it is.
+
+    Attributes:
+        text: What was written.
+        flags: What it says of the output itself.
+        repetition: Share of it that is repetition, 1 for an output without any text.
+    """
+
+    text: str
+    flags: tuple[str, ...]
+    repetition: float
+
+    @property
+    def fault(self) -> str | None:
+        if not self.text:
+            return "empty"
+        return "repetition" if self.repetition else None
+
+
+class GeneratorSession:
+    """A sequence-to-sequence model in memory; lives on its worker's thread."""
+
+    def __init__(self, spec: LoadSpec) -> None:
+        """Load the model and its tokenizer.
+
+        Args:
+            spec: What to load and how.
+        """
+        from transformers import GenerationConfig
+
+        loaded = load_model(spec)
+        self._loaded = loaded
+        self._tokenizer = loaded.tokenizer
+        self._defaults = loaded.model.generation_config
+        # `generate` fills what a given configuration leaves at None from the model's own. With
+        # an empty one there, None means none.
+        loaded.model.generation_config = GenerationConfig()
+        self._wording = Wording(loaded)
+        ends = self._defaults.eos_token_id
+        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        self._decoder_window = decoder_window(loaded)
+        on_cpu = loaded.device.type == "cpu"
+        self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
+        self.info = _describe(loaded)
+
+    def prepare(self, request: GenerationRequest) -> Iterator[list[Unit[_Row]]]:
+        """Cut the texts into pieces that fit and tokenize them, some at a time.
+
+        Args:
+            request: What to generate.
+
+        Yields:
+            Rows in the order of the texts and their pieces.
+        """
+        for index, (text, direction) in enumerate(
+            zip(request.texts, request.directions, strict=True)
+        ):
+            target_id = self._wording.token_id(direction.target_token) if direction.forced else None
+            for segments in self._pieces(text, direction, packed=request.packed):
+                worded = [segment for segment in segments if not is_wordless(segment.text)]
+                ids = iter(self._wording.encode([segment.text for segment in worded], direction))
+                units = []
+                for segment in segments:
+                    if is_wordless(segment.text):
+                        units.append(Unit(_Row(index, segment, []), 0, None))
+                        continue
+                    row = next(ids)
+                    limit = length_limit(
+                        len(row), request.settings, decoder_window=self._decoder_window
+                    )
+                    plan = Plan(target_id, limit, request.settings)
+                    units.append(Unit(_Row(index, segment, row), len(row), plan))
+                yield units
+
+    def run(self, units: Sequence[Unit[_Row]]) -> list[WrittenRow]:
+        """Generate for one batch; what loops is generated again with other settings.
+
+        Args:
+            units: Rows with one plan.
+
+        Returns:
+            What was written for each row.
+        """
+        rows = [unit.payload for unit in units]
+        plan = units[0].group
+        if not isinstance(plan, Plan):
+            return [
+                WrittenRow(row.index, row.segment, row.segment.text, ("copied",)) for row in rows
+            ]
+        first = self._generate(rows, plan)
+        best = list(first)
+        for settings in retries(plan.settings, default_beams=self._defaults.num_beams or 1):
+            again = [place for place, attempt in enumerate(best) if attempt.fault]
+            if not again:
+                break
+            attempts = self._generate(
+                [rows[place] for place in again], replace(plan, settings=settings)
+            )
+            for place, attempt in zip(again, attempts, strict=True):
+                if attempt.repetition < best[place].repetition:
+                    best[place] = attempt
+        for place, attempt in enumerate(first):
+            if attempt.fault:
+                flag = best[place].fault or f"{attempt.fault}_retried"
+                best[place] = replace(best[place], flags=(flag, *best[place].flags))
+        return [
+            WrittenRow(row.index, row.segment, attempt.text, attempt.flags)
+            for row, attempt in zip(rows, best, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Let go of the model."""
+        del self._loaded, self._tokenizer, self._wording
+
+    def _pieces(self, text: str, direction: Direction, *, packed: bool) -> Iterator[list[Segment]]:
+        """Cut a text into pieces that fit the window, some at a time."""
+
+        def count(parts: Sequence[str]) -> list[int]:
+            return [len(ids) for ids in self._wording.encode(parts, direction)]
+
+        window = self.info.window
+        for start, end in _blocks(text):
+            block = text[start:end]
+            segments = split_sentences(block, direction.source or "en")
+            segments = split_to_fit(block, segments, limit=window, count=count)
+            if packed:
+                segments = pack(block, segments, limit=window, count=count)
+            for first in range(0, len(segments), _CHUNK):
+                yield [
+                    Segment(segment.text, start + segment.start, start + segment.end)
+                    for segment in segments[first : first + _CHUNK]
+                ]
+
+    def _generate(self, rows: Sequence[_Row], plan: Plan) -> list[_Attempt]:
+        """Generate once for each row.
+
+        Args:
+            rows: Pieces with their tokens.
+            plan: What they share.
+
+        Returns:
+            One attempt for each row.
+
+        Raises:
+            ModelRunError: The model did not begin with the target's language token.
+        """
+        import torch
+
+        lengths = torch.tensor([len(row.ids) for row in rows])
+        ids = torch.full((len(rows), int(lengths.max())), self._tokenizer.pad_token_id)
+        for place, row in enumerate(rows):
+            ids[place, : len(row.ids)] = torch.tensor(row.ids)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        with torch.inference_mode():
+            sequences = self._loaded.model.generate(
+                input_ids=ids.to(self._loaded.device),
+                attention_mask=mask.to(self._loaded.device),
+                generation_config=generation_config(self._defaults, plan),
+            )
+        # The first column is the decoder's start token, in every family.
+        generated = sequences[:, 1:].tolist()
+        if plan.target_id is not None and any(row[0] != plan.target_id for row in generated):
+            raise ModelRunError(
+                self.info.model,
+                "it did not begin with the token of the target language, so the output may be in"
+                " any language; its generation settings overrule the forced token",
+            )
+        return [
+            self._read(row.segment.text, row.ids, out, plan)
+            for row, out in zip(rows, generated, strict=True)
+        ]
+
+    def _read(self, source: str, source_ids: list[int], ids: list[int], plan: Plan) -> _Attempt:
+        """Turn generated tokens into text and look at how they end."""
+        flags = []
+        end = next((place for place, token in enumerate(ids) if token in self._ends), None)
+        if end is None and len(ids) >= plan.limit:
+            flags.append("length_limit")
+        if self._tokenizer.unk_token_id in source_ids:
+            flags.append("unknown_characters")
+        text = self._wording.decode(ids[:end])
+        repetition = invented_repetition(source, text) if text else 1.0
+        return _Attempt(text, tuple(flags), repetition)
+
+
+def decoder_window(loaded: LoadedModel) -> int:
+    """Return how many tokens the decoder can hold, its start token left out.
+
+    Args:
+        loaded: The model.
+    """
+    config = getattr(loaded.config, "decoder", loaded.config)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:  # relative positions have no end; this is where it stops to make sense
+        return max(_UNLIMITED_OUTPUT, loaded.window)
+    # The last token is never read, so the start token takes its position.
+    return int(positions) - loaded.family.position_offset
+
+
+def _describe(loaded: LoadedModel) -> ModelInfo:
+    return ModelInfo(
+        model=loaded.spec.model,
+        revision=loaded.revision,
+        family=loaded.family,
+        languages=loaded.languages,
+        window=loaded.window,
+        fixed_source=loaded.fixed_source,
+        fixed_target=loaded.fixed_target,
+    )
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Cut a long text at line breaks, which separate sentences in any case, into handy blocks."""
+    start = 0
+    while start < len(text):
+        end = start + _BLOCK_CHARACTERS
+        end = len(text) if end >= len(text) else text.find("\n", end) + 1 or len(text)
+        yield start, end
+        start = end
