@@ -6,8 +6,10 @@ the tokenizers are real (see `tests/tiny_tokenizers.py`). Kinds and the options 
 | kind | options |
 |---|---|
 | `xlm`, `xlm-classifier` | `window`, `labels` (classifier) |
-| `xlm-roberta`, `bert`, `xlm-roberta-xl`, `xmod` | `window`, `pooler` |
-| `sentence-encoder` (XLM-R with sentence-transformers' files) | `window`, `pooling`, `prompts`, `normalize`, `dense_width`, `max_seq_length` |
+| `xlm-roberta`, `bert`, `xlm-roberta-xl` | `window`, `pooler` |
+| `xmod` | `window`, `pooler`, `default_language` |
+| `sentence-encoder` (XLM-R with the files | `window`, `pooling`, `prompts`, `normalize`, |
+| of sentence-transformers) | `dense_width`, `max_seq_length`, `include_prompt` |
 | `xlm-roberta-classifier` | `window`, `labels` |
 | `xlm-roberta-cross-encoder` | `window` |
 | `encoder-decoder` | `window`, `languages` |
@@ -29,21 +31,25 @@ from tests import tiny_tokenizers as tokenizers
 SENTIMENT_LABELS = ("negative", "neutral", "positive")
 WINDOW = 128
 
+# 4-bit weights come in blocks of 64, and on some CPUs every row must be whole blocks.
+WIDTH = 64
+SENTENCE_WIDTH = 32
+
 _SIZES = {
-    "hidden_size": 32,
+    "hidden_size": WIDTH,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "intermediate_size": 64,
+    "intermediate_size": 2 * WIDTH,
     "hidden_dropout_prob": 0.1,
 }
 _SEQ2SEQ_SIZES = {
-    "d_model": 32,
+    "d_model": WIDTH,
     "encoder_layers": 2,
     "decoder_layers": 2,
     "encoder_attention_heads": 4,
     "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 64,
-    "decoder_ffn_dim": 64,
+    "encoder_ffn_dim": 2 * WIDTH,
+    "decoder_ffn_dim": 2 * WIDTH,
     "init_std": 0.3,
 }
 
@@ -81,11 +87,13 @@ def _roberta_settings(vocabulary: int, window: int) -> dict[str, Any]:
     }
 
 
-def _xlm_roberta(folder: Path, *, window: int = WINDOW, pooler: bool = False) -> None:
+def _xlm_roberta(
+    folder: Path, *, window: int = WINDOW, pooler: bool = False, width: int = WIDTH
+) -> None:
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
     size = tokenizers.xlm_roberta_tokenizer(folder, window=window)
-    config = XLMRobertaConfig(**_roberta_settings(size, window))
+    config = XLMRobertaConfig(**_roberta_settings(size, window) | {"hidden_size": width})
     XLMRobertaModel(config, add_pooling_layer=pooler).save_pretrained(folder)
 
 
@@ -120,7 +128,7 @@ def _xmod(
         **_roberta_settings(size, window),
         languages=["en_XX", "de_DE", "fr_XX"],
         default_language=default_language,
-        adapter_reduction_factor=2,
+        adapter_reduction_factor=1,
     )
     XmodModel(config, add_pooling_layer=pooler).save_pretrained(folder)
 
@@ -139,7 +147,7 @@ def _sentence_encoder(
     import torch
     from safetensors.torch import save_file
 
-    _xlm_roberta(folder, window=window)
+    _xlm_roberta(folder, window=window, width=SENTENCE_WIDTH)
     chosen = {pooling} if isinstance(pooling, str) else set(pooling)
     names = {
         "cls": "pooling_mode_cls_token",
@@ -152,23 +160,24 @@ def _sentence_encoder(
     if chosen - names.keys():
         raise KeyError(f"no such pooling: {sorted(chosen - names.keys())}")
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    pooling_config = {"word_embedding_dimension": 32, "include_prompt": include_prompt} | {
-        key: name in chosen for name, key in names.items()
-    }
+    pooling_config = {
+        "word_embedding_dimension": SENTENCE_WIDTH,
+        "include_prompt": include_prompt,
+    } | {key: name in chosen for name, key in names.items()}
     _write_json(folder / "1_Pooling" / "config.json", pooling_config)
     if dense_width is not None:
         modules.append(("2_Dense", "Dense"))
         _write_json(
             folder / "2_Dense" / "config.json",
             {
-                "in_features": 32 * len(chosen),
+                "in_features": SENTENCE_WIDTH * len(chosen),
                 "out_features": dense_width,
                 "bias": True,
                 "activation_function": "torch.nn.modules.activation.Tanh",
             },
         )
         weights = {
-            "linear.weight": torch.randn(dense_width, 32 * len(chosen)) * 0.2,
+            "linear.weight": torch.randn(dense_width, SENTENCE_WIDTH * len(chosen)) * 0.2,
             "linear.bias": torch.randn(dense_width) * 0.2,
         }
         save_file(weights, folder / "2_Dense" / "model.safetensors")
@@ -220,7 +229,7 @@ def _xlm_config(size: int, window: int, **settings: Any) -> Any:
 
     return XLMConfig(
         vocab_size=size,
-        emb_dim=32,
+        emb_dim=WIDTH,
         n_layers=2,
         n_heads=4,
         n_langs=len(tokenizers.LANGUAGES),
@@ -337,9 +346,9 @@ def _mt5(folder: Path) -> None:
     size = tokenizers.mt5_tokenizer(folder)
     config = MT5Config(
         vocab_size=size,
-        d_model=32,
-        d_kv=8,
-        d_ff=64,
+        d_model=WIDTH,
+        d_kv=16,
+        d_ff=2 * WIDTH,
         num_layers=2,
         num_decoder_layers=2,
         num_heads=4,

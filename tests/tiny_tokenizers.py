@@ -1,4 +1,7 @@
-"""Small real tokenizers, trained in memory on the sentences below; stock AutoTokenizer loads them."""
+"""Small real tokenizers, trained in memory on the sentences below.
+
+Each is saved in the format of the published checkpoints; stock AutoTokenizer loads it.
+"""
 
 from __future__ import annotations
 

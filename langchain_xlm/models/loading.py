@@ -1,0 +1,258 @@
+"""From a spec to a model and a tokenizer in memory: the only `from_pretrained`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from langchain_xlm.errors import ModelLoadError, UnsupportedLanguageError, XLMError
+from langchain_xlm.models import checks, files, placement
+from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.families import Family, find_family
+from langchain_xlm.models.quiet import quiet_transformers
+from langchain_xlm.text.languages import ModelLanguages, find_language
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["LoadedModel", "load_model"]
+
+_log = logging.getLogger("langchain_xlm")
+# Tokenizers write about 1e30 where no limit is set.
+_LONGEST_WINDOW = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to run, with all that the engines must know about it.
+
+    Attributes:
+        spec: What was asked for.
+        model: In evaluation mode, without gradients.
+        tokenizer: Its tokenizer; not safe for two threads at once.
+        config: `model.config`.
+        family: The row of the family table.
+        languages: The languages that its vocabulary names; None where it names none.
+        language_tokens: Every token of the vocabulary that is spelled like a language.
+        revision: The hub's commit; the package's version for the starter; None for a folder.
+        device: Where inputs must go.
+        window: Most input tokens, special tokens included.
+        fixed_source: BCP 47 tag of the one language that it reads, where the checkpoint says so.
+        fixed_target: BCP 47 tag of the one language that it writes, likewise.
+    """
+
+    spec: LoadSpec
+    model: PreTrainedModel = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+    config: PreTrainedConfig = field(repr=False)
+    family: Family = field(repr=False)
+    languages: ModelLanguages | None = field(repr=False)
+    language_tokens: tuple[str, ...] = field(repr=False)
+    revision: str | None
+    device: torch.device
+    window: int
+    fixed_source: str | None = None
+    fixed_target: str | None = None
+
+
+def load_model(spec: LoadSpec) -> LoadedModel:
+    """Load a checkpoint as the spec asks.
+
+    Args:
+        spec: What to load and how.
+
+    Returns:
+        The model with its tokenizer and what its files say.
+
+    Raises:
+        ModelNotFoundError: There is no such checkpoint, or it is not on this machine and may not
+            be downloaded, or it lacks a needed file.
+        ModelLoadError: Its files are damaged, or not safetensors.
+        IncompatibleModelError: The checkpoint cannot do what the task asks.
+        ConfigurationError: This machine cannot place it as asked.
+        MissingDependencyError: A package is missing.
+    """
+    _note_starter(spec)
+    settings = checks.read_settings(spec)
+    placement.check_packages(spec, settings)
+    files.find_weights(spec)
+    with quiet_transformers():
+        tokenizer = _load_tokenizer(spec)
+        vocabulary = _vocabulary(tokenizer)
+        family = find_family(settings["model_type"], vocabulary, task=spec.task, model=spec.model)
+        model, missing = _load_weights(spec, family)
+    tokens = _language_tokens(family, vocabulary)
+    checks.check_loaded_weights(spec, settings, missing)
+    checks.check_vocabulary(spec, model, tokenizer, tokens)
+    return LoadedModel(
+        spec=spec,
+        model=model,
+        tokenizer=tokenizer,
+        config=model.config,
+        family=family,
+        languages=_languages(spec, family, tokens),
+        language_tokens=tokens,
+        revision=_version() if spec.is_starter else files.commit_of(spec),
+        device=placement.input_device(model),
+        window=_window(model.config, tokenizer, family),
+        fixed_source=_fixed_language(tokenizer, "source_lang"),
+        # A checkpoint with tokens for its targets has several, whatever its tokenizer says.
+        fixed_target=None if tokens else _fixed_language(tokenizer, "target_lang"),
+    )
+
+
+def _load_tokenizer(spec: LoadSpec) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    with _load_errors(spec, "tokenizer"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            _place(spec), **_hub_arguments(spec)
+        )
+    return tokenizer
+
+
+def _load_weights(spec: LoadSpec, family: Family) -> tuple[PreTrainedModel, set[str]]:
+    """Load the model for the task; tell the weights that its files lack."""
+    import transformers
+
+    model_class = {
+        "encoder": transformers.AutoModel,
+        "classifier": transformers.AutoModelForSequenceClassification,
+        "cross-encoder": transformers.AutoModelForSequenceClassification,
+        "seq2seq": transformers.AutoModelForSeq2SeqLM,
+    }[spec.task]
+    with _load_errors(spec, "configuration"):
+        config = transformers.AutoConfig.from_pretrained(_place(spec), **_hub_arguments(spec))
+    arguments = placement.from_pretrained_arguments(spec, config, family)
+    if spec.task == "encoder" and family.has_pooler:
+        # Nothing here reads the pooler, and many checkpoints come without its weights.
+        arguments["add_pooling_layer"] = False
+    with _load_errors(spec, "weights"):
+        model, report = model_class.from_pretrained(
+            _place(spec),
+            config=config,
+            use_safetensors=True,
+            output_loading_info=True,
+            **arguments,
+            **_hub_arguments(spec),
+        )
+    model.eval()
+    model.requires_grad_(False)
+    _choose_adapters(model)
+    return model, set(report["missing_keys"])
+
+
+def _place(spec: LoadSpec) -> str:
+    return str(spec.folder or spec.model)
+
+
+def _hub_arguments(spec: LoadSpec) -> dict[str, Any]:
+    """What config, tokenizer and model alike need to find their files, all of one commit."""
+    arguments: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    if spec.folder is not None:
+        return arguments | {"local_files_only": True}
+    return arguments | {
+        "revision": files.commit_of(spec),
+        "token": spec.token_value,
+        "cache_dir": spec.cache_dir,
+        "local_files_only": spec.local_files_only,
+    }
+
+
+@contextmanager
+def _load_errors(spec: LoadSpec, part: str) -> Iterator[None]:
+    """Turn whatever transformers and its readers raise into one error with its cause."""
+    try:
+        yield
+    except XLMError:
+        raise
+    except Exception as error:
+        # The readers of tokenizers and safetensors raise plain Exceptions for damaged files.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        raise ModelLoadError(
+            spec.model,
+            f"its {part} could not be read ({type(error).__name__}: {reason.rstrip('.')})."
+            " If its files are damaged, download or save the checkpoint anew.",
+        ) from error
+
+
+def _choose_adapters(model: PreTrainedModel) -> None:
+    """Let X-MOD run without being told a language.
+
+    X-MOD has adapters for each language, and the engines give all texts alike. Where a checkpoint
+    names no default, English is taken: Pfeiffer et al. 2022, https://arxiv.org/abs/2205.06266,
+    transfer from English, whose adapters the task's head was trained on.
+    """
+    config = model.config
+    if config.model_type == "xmod" and config.default_language is None and config.languages:
+        config.default_language = "en_XX" if "en_XX" in config.languages else config.languages[0]
+
+
+def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    # M2M100 keeps its language tokens out of `get_vocab`.
+    return {*tokenizer.get_vocab(), *getattr(tokenizer, "lang_token_to_id", ())}
+
+
+def _language_tokens(family: Family, vocabulary: Collection[str]) -> tuple[str, ...]:
+    naming = family.naming
+    if naming is None:
+        return ()
+    return tuple(sorted(token for token in vocabulary if naming.code_of(token) is not None))
+
+
+def _languages(spec: LoadSpec, family: Family, tokens: tuple[str, ...]) -> ModelLanguages | None:
+    if family.naming is None or not tokens:
+        return None
+    return ModelLanguages.from_vocabulary(family.naming, tokens, spec.model)
+
+
+def _fixed_language(tokenizer: PreTrainedTokenizerBase, side: str) -> str | None:
+    """The one language of a Marian checkpoint on this side; None for groups ("ROMANCE", "mul")."""
+    name = getattr(tokenizer, side, None)
+    if not isinstance(name, str):
+        return None
+    try:
+        language = find_language(name)
+    except UnsupportedLanguageError:
+        return None
+    return None if language.name.endswith("languages") else language.tag
+
+
+def _window(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, family: Family) -> int:
+    """Most input tokens: the shorter of what the positions and the tokenizer allow."""
+    reader = getattr(config, "encoder", config)
+    limits = []
+    positions = getattr(reader, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        limits.append(positions - family.position_offset)
+    if 0 < tokenizer.model_max_length < _LONGEST_WINDOW:
+        limits.append(tokenizer.model_max_length)
+    return min(limits, default=family.default_window)
+
+
+def _version() -> str:
+    try:
+        return version("langchain-xlm")
+    except PackageNotFoundError:  # a source tree that was not installed
+        return "unknown"
+
+
+def _note_starter(spec: LoadSpec) -> None:
+    """Say once in a process where the starter ends."""
+    if spec.is_starter and not _noted:
+        _noted.append(True)
+        _log.warning(
+            "The bundled starter models are small: good for trying things out in English, German,"
+            " French, Spanish, Dutch, Japanese, Turkish and Chinese. For real work give model=..."
+            " such as 'intfloat/multilingual-e5-base' (embeddings),"
+            " 'facebook/nllb-200-distilled-600M' (translation) or"
+            " 'cardiffnlp/twitter-xlm-roberta-base-sentiment' (sentiment)."
+        )
+
+
+_noted: list[bool] = []
