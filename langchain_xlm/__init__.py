@@ -7,10 +7,10 @@ to nothing; torch and transformers are imported when a model is first loaded.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from langchain_xlm.errors import (
         ConfigurationError,
         IncompatibleModelError,
@@ -66,18 +66,23 @@ _HOMES = {
     "unload_models": "langchain_xlm.runtime.pool",
 }
 
-try:
-    __version__ = version("langchain-xlm")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
-
-
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES.get(name, "langchain_xlm.errors")), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("langchain-xlm")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:
