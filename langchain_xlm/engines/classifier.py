@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from langchain_xlm.errors import IncompatibleModelError
 from langchain_xlm.models.config import LoadSpec
@@ -15,13 +14,14 @@ from langchain_xlm.text.cleaning import check_text
 from langchain_xlm.text.detection import detect_language
 from langchain_xlm.text.segments import Segment, pack, split_sentences, split_to_fit
 
-if TYPE_CHECKING:
-    from langchain_xlm.models.loading import LoadedModel
-
 # Labels of models that judge whether one text follows from another: they need two texts.
 _ENTAILMENT = {"entailment", "not_entailment", "contradiction"}
 
-_TEXTS_AT_A_TIME = 64
+# How many texts or pieces are tokenized at a time.
+_CHUNK = 64
+# Budgets of one batch, rows times longest row, in tokens; as measured for the encoder.
+_BATCH_TOKENS_CPU = 512
+_BATCH_TOKENS_GPU = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,13 @@ class Classifier:
             spec: What to load; its task is `"classifier"`.
         """
         self.spec = spec
-        self._model = SharedModel(spec, ClassifierSession.open)
+        self._model = SharedModel(spec, ClassifierSession)
 
     def info(self) -> Flow[ClassifierInfo]:
         """Ask what the checkpoint is, loading it where needed.
+
+        Yields:
+            Futures to wait for.
 
         Returns:
             Its labels and revision.
@@ -99,6 +102,9 @@ class Classifier:
 
         Args:
             texts: Texts of any length, none of them blank.
+
+        Yields:
+            Futures to wait for.
 
         Returns:
             One judgement for each text, in order. A text gets the same scores whatever else
@@ -144,67 +150,61 @@ class _Row:
 class ClassifierSession:
     """A classifier in use, on its worker's thread."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        """Take over a loaded checkpoint.
+    def __init__(self, spec: LoadSpec) -> None:
+        """Load the classifier.
 
         Args:
-            loaded: A checkpoint with a sequence classification head.
+            spec: What to load and how.
 
         Raises:
             IncompatibleModelError: It gives a single number, or judges pairs of texts.
         """
+        from langchain_xlm.models.loading import load_model
+
+        loaded = load_model(spec)
         self._loaded = loaded
         config = loaded.config
         labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-        _check_labels(labels, model=loaded.spec.model)
+        _check_labels(labels, model=spec.model)
         self.info = ClassifierInfo(
             labels=labels,
             multi_label=config.problem_type == "multi_label_classification",
             revision=loaded.revision,
         )
-        special = loaded.tokenizer.num_special_tokens_to_add(pair=False)
-        self._limit = max(1, loaded.window - special)
-
-    @classmethod
-    def open(cls, spec: LoadSpec) -> ClassifierSession:
-        """Load a checkpoint and take it over."""
-        from langchain_xlm.models.loading import load_model
-
-        return cls(load_model(spec))
-
-    @property
-    def max_batch_tokens(self) -> int:
-        """Budget of one batch: rows times longest row, in tokens."""
-        return 4096 if self._loaded.device.type == "cpu" else 32768
+        on_cpu = loaded.device.type == "cpu"
+        self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
+        self._framing = len(self._tokenize([""])[0])
 
     def prepare(self, request: Sequence[str]) -> Iterator[list[Unit[_Row]]]:
         """Cut texts into rows that fit into the window, some texts at a time."""
-        for start in range(0, len(request), _TEXTS_AT_A_TIME):
-            texts = request[start : start + _TEXTS_AT_A_TIME]
-            counts = self._count(texts)
-            pieces: list[tuple[int, Segment]] = []
-            for index, (text, tokens) in enumerate(zip(texts, counts, strict=True), start=start):
-                if tokens <= self._limit:
-                    pieces.append((index, Segment(text, 0, len(text))))
-                else:
-                    pieces += [(index, piece) for piece in self._cut(text)]
-            for at in range(0, len(pieces), _TEXTS_AT_A_TIME):
-                yield self._encode(pieces[at : at + _TEXTS_AT_A_TIME])
+        for start in range(0, len(request), _CHUNK):
+            texts = request[start : start + _CHUNK]
+            for index, ids in enumerate(self._tokenize(texts), start=start):
+                text = request[index]
+                if len(ids) <= self._loaded.window:
+                    yield [self._unit(index, Segment(text, 0, len(text)), ids)]
+                    continue
+                pieces = self._cut(text)
+                for at in range(0, len(pieces), _CHUNK):
+                    some = pieces[at : at + _CHUNK]
+                    rows = self._tokenize([piece.text for piece in some])
+                    yield [
+                        self._unit(index, piece, row) for piece, row in zip(some, rows, strict=True)
+                    ]
 
     def run(self, units: Sequence[Unit[_Row]]) -> list[tuple[int, ScoredPiece]]:
         """Judge rows; each result names the text that its piece belongs to."""
         import torch
 
         rows = [unit.payload for unit in units]
-        batch = self._loaded.tokenizer.pad(
-            {"input_ids": [row.token_ids for row in rows]},
-            padding=True,
-            return_attention_mask=True,
-            return_tensors="pt",
-        ).to(self._loaded.device)
+        lengths = torch.tensor([len(row.token_ids) for row in rows])
+        ids = torch.full((len(rows), int(lengths.max())), self._loaded.tokenizer.pad_token_id)
+        for place, row in enumerate(rows):
+            ids[place, : len(row.token_ids)] = torch.tensor(row.token_ids)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
         with torch.inference_mode():
             logits = self._loaded.model(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+                input_ids=ids.to(self._loaded.device), attention_mask=mask.to(self._loaded.device)
             ).logits.float()
         scores = logits.sigmoid() if self.info.multi_label else logits.softmax(dim=-1)
         return [
@@ -225,28 +225,34 @@ class ClassifierSession:
         """Let go of the model."""
         del self._loaded
 
-    def _count(self, texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in self._token_ids(texts, special=False)]
-
-    def _token_ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        ids: list[list[int]] = self._loaded.tokenizer(
-            list(texts), add_special_tokens=special, verbose=False
-        )["input_ids"]
-        return ids
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:  # which a tokenizer cannot take
+            return []
+        # A text may hold the spelling of a special token ("</s>"): it is read as text.
+        encoded = self._loaded.tokenizer(
+            list(texts),
+            padding=False,
+            truncation=False,
+            return_attention_mask=False,
+            split_special_tokens=True,
+            verbose=False,
+        )
+        token_ids: list[list[int]] = encoded["input_ids"]
+        return token_ids
 
     def _cut(self, text: str) -> list[Segment]:
+        def count(parts: Sequence[str]) -> list[int]:
+            return [len(ids) for ids in self._tokenize(parts)]
+
+        window = self._loaded.window
         detection = detect_language(text)
         sentences = split_sentences(text, detection.tag if detection else "en")
-        fitting = split_to_fit(text, sentences, limit=self._limit, count=self._count)
-        return pack(text, fitting, limit=self._limit, count=self._count)
+        fitting = split_to_fit(text, sentences, limit=window, count=count)
+        return pack(text, fitting, limit=window, count=count)
 
-    def _encode(self, pieces: list[tuple[int, Segment]]) -> list[Unit[_Row]]:
-        token_ids = self._token_ids([piece.text for _, piece in pieces], special=True)
-        special = self._loaded.window - self._limit
-        return [
-            Unit(_Row(index, piece, ids, max(0, len(ids) - special)), tokens=len(ids))
-            for (index, piece), ids in zip(pieces, token_ids, strict=True)
-        ]
+    def _unit(self, index: int, piece: Segment, token_ids: list[int]) -> Unit[_Row]:
+        tokens = max(0, len(token_ids) - self._framing)
+        return Unit(_Row(index, piece, token_ids, tokens), tokens=len(token_ids))
 
 
 def _check_labels(labels: tuple[str, ...], *, model: str) -> None:

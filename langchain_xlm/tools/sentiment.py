@@ -70,6 +70,9 @@ class XLMSentimentTool(XLMTool):
         Args:
             text: Any length, not blank.
 
+        Yields:
+            Futures to wait for.
+
         Returns:
             A sentence with the label and the scores, and a `SentimentResult` as a dict.
         """

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from langchain_core.tools import BaseTool, ToolException
 from langchain_core.tools.base import ToolExceptionHandlerOutput
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from langchain_xlm.errors import XLMError
@@ -48,6 +48,9 @@ class XLMTool(LoadingFields, BaseTool):
 
     Used in a `with` block, a tool unloads its models at the end.
     """
+
+    # BaseTool lets misspelt fields pass; its setting would win over that of the loading fields.
+    model_config = ConfigDict(extra="forbid")
 
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: bool | str | Callable[[ToolException], ToolExceptionHandlerOutput] | None = (
