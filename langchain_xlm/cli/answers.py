@@ -104,15 +104,12 @@ def write_json(answer: Answer) -> None:
         typer.echo(json.dumps(record, ensure_ascii=False))
 
 
-def warn_of_flags(answer: Answer) -> None:
-    """Say on standard error what a reader of the bare text could not see.
+def warn(answer: Answer, note: str) -> None:
+    """Say on standard error what a reader of the bare result could not see.
 
     Args:
-        answer: The answer; its artifact may have `flags`.
+        answer: The answer.
+        note: What to say; nothing where it is empty.
     """
-    if flags := answer.artifact.get("flags"):
-        typer.echo(
-            f"langchain-xlm: {answer.question.given.origin}: check this result:"
-            f" {', '.join(flags)} (--json shows the pieces)",
-            err=True,
-        )
+    if note:
+        typer.echo(f"langchain-xlm: {answer.question.given.origin}: {note}", err=True)

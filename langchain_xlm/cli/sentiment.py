@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from langchain_xlm.cli.answers import JsonOption, Question, ask, warn_of_flags, write_json
+from langchain_xlm.cli.answers import JsonOption, Question, ask, warn, write_json
 from langchain_xlm.cli.loading import Loading, with_loading_options
 from langchain_xlm.cli.texts import FileOption, LinesOption, TextArguments, read_texts
 
@@ -22,7 +22,7 @@ def sentiment(
 
     Each line of the output has a label, its score from 0 to 1 and where the text came from.
     """
-    from langchain_xlm.tools.sentiment import XLMSentimentTool
+    from langchain_xlm.tools.sentiment import NOTES, XLMSentimentTool
 
     tool = XLMSentimentTool(**loading, handle_tool_error=False)
     questions = (Question(given) for given in read_texts(texts, files, lines=lines))
@@ -36,4 +36,4 @@ def sentiment(
         label = answer.artifact["label"]
         score = answer.artifact["scores"][label]
         typer.echo(f"{label}\t{score:.2f}\t{answer.question.given.origin}")
-        warn_of_flags(answer)
+        warn(answer, " ".join(NOTES[flag] for flag in answer.artifact["flags"]))

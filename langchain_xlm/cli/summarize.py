@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from langchain_xlm.cli.answers import JsonOption, Question, ask, warn_of_flags, write_json
+from langchain_xlm.cli.answers import JsonOption, Question, ask, warn, write_json
 from langchain_xlm.cli.loading import Loading, with_loading_options
 from langchain_xlm.cli.texts import FileOption, TextArguments, read_texts
 
@@ -51,5 +51,6 @@ def summarize(
             continue
         if number:
             typer.echo()
-        typer.echo(answer.artifact["text"])
-        warn_of_flags(answer)
+        text = answer.artifact["text"]
+        typer.echo(text)
+        warn(answer, answer.content.removeprefix(text).strip())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from langchain_xlm.cli.answers import JsonOption, Question, ask, warn_of_flags, write_json
+from langchain_xlm.cli.answers import JsonOption, Question, ask, warn, write_json
 from langchain_xlm.cli.loading import Loading, with_loading_options
 from langchain_xlm.cli.texts import FileOption, LinesOption, TextArguments, read_texts
 
@@ -55,4 +55,5 @@ def translate(
         text = answer.artifact.get("text", "")
         target = answer.question.arguments["target_language"]
         typer.echo(text if len(to) == 1 else f"{target}: {text}")
-        warn_of_flags(answer)
+        # What follows the translation in the message to an agent is a note for its reader.
+        warn(answer, answer.content.removeprefix(text).strip())

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 
 import pytest
 
@@ -28,13 +27,20 @@ def read(output):
 
 @pytest.fixture
 def start(output):
-    with ExitStack() as folders:
+    folders = []
 
-        def open_folder(identity=MODEL, *, overwrite=False):
-            folder = folders.enter_context(PartFolder(output, identity, format_for(output)))
+    def open_folder(identity=MODEL, *, overwrite=False):
+        folder = PartFolder(output, identity, format_for(output))
+        folders.append(folder)
+        try:
             return folder, folder.open(overwrite=overwrite)
+        except InputError:
+            stop(folder)
+            raise
 
-        yield open_folder
+    yield open_folder
+    for folder in folders:
+        stop(folder)
 
 
 def stop(folder):
