@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_xlm.errors import IncompatibleModelError
@@ -164,7 +164,8 @@ class ClassifierSession:
         loaded = load_model(spec)
         self._loaded = loaded
         config = loaded.config
-        labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+        named: Mapping[int, str] = config.id2label or {}
+        labels = tuple(named[index] for index in sorted(named))
         _check_labels(labels, model=spec.model)
         self.info = ClassifierInfo(
             labels=labels,

@@ -38,6 +38,7 @@ class Extract:
         indices: Their places among all sentences of the document.
         sentences: The sentences.
         scores: How central each is; the mean over the document's sentences is 1.
+        ranked: Whether an encoder was asked; False if nothing had to be left out.
         flags: `already_short`, `repetitions_left_out`, `longer_than_asked`.
     """
 
@@ -45,6 +46,7 @@ class Extract:
     indices: tuple[int, ...]
     sentences: tuple[str, ...]
     scores: tuple[float, ...]
+    ranked: bool
     flags: tuple[str, ...] = ()
 
 
@@ -77,7 +79,7 @@ def extract_summary(
     flags = () if len(distinct) == len(segments) else (REPETITIONS,)
     if length.allows([segments[index].text for index in distinct]):
         scores = np.ones(len(distinct))
-        return _extract(text, segments, distinct, scores, language, flags)
+        return _extract(text, segments, distinct, scores, language, flags, ranked=False)
     words = [count_words(segments[index].text) for index in distinct]
     full = [place for place, count in enumerate(words) if count >= _FRAGMENT_WORDS]
     rows = full or list(range(len(distinct)))
@@ -103,6 +105,7 @@ def extract_summary(
         centrality[chosen] * len(candidates),
         language,
         flags,
+        ranked=True,
     )
 
 
@@ -180,6 +183,7 @@ def _whole(text: str, segments: Sequence[Segment]) -> Extract:
         indices=tuple(range(len(segments))),
         sentences=tuple(segment.text for segment in segments),
         scores=(1.0,) * len(segments),
+        ranked=False,
         flags=(ALREADY_SHORT,),
     )
 
@@ -191,12 +195,15 @@ def _extract(
     scores: np.ndarray,
     language: str | None,
     flags: tuple[str, ...],
+    *,
+    ranked: bool,
 ) -> Extract:
     return Extract(
         text=join_sentences(text, segments, indices, language),
         indices=tuple(indices),
         sentences=tuple(segments[index].text for index in indices),
         scores=tuple(round(float(score), 4) for score in scores),
+        ranked=ranked,
         flags=flags,
     )
 

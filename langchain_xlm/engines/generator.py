@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from langchain_xlm.engines.decoding import GenerationSettings
@@ -121,6 +121,7 @@ class Generator:
         target: str | None = None,
         settings: GenerationSettings | None = None,
         granularity: Granularity = "sentence",
+        prompt: str = "",
         progress: Callable[[float], None] | None = None,
     ) -> Flow[list[GeneratedText]]:
         """Send texts through the model, each in pieces that fit its window.
@@ -133,6 +134,8 @@ class Generator:
             settings: How to decode; None leaves everything as the checkpoint has it.
             granularity: "sentence" gives the model one sentence at a time, as translation
                 models are trained; "window" as many neighbouring sentences as fit.
+            prompt: What the checkpoint wants in front of every piece to know its task, such as
+                "summarize: "; it counts towards the window.
             progress: Called on the model's thread with the number of source characters that
                 were finished since the last call.
 
@@ -156,6 +159,8 @@ class Generator:
         directions = tuple(
             find_direction(info, text, source=source, target=target) for text in checked
         )
+        if prompt:
+            directions = tuple(replace(each, prefix=prompt + each.prefix) for each in directions)
         request = GenerationRequest(
             checked, directions, settings or GenerationSettings(), packed=granularity == "window"
         )

@@ -139,6 +139,8 @@ class SummaryResult(Result):
     """Length of the summary, before any translation, over that of the document, in characters."""
     source_language: str | None = None
     """BCP 47 tag of the document; None where it has no letters, so no language."""
+    detected: DetectedLanguage | None = None
+    """How that was found."""
     target_language: str | None = None
     """BCP 47 tag of the summary where another language was asked for."""
     translation: TranslationResult | None = None
