@@ -1,0 +1,100 @@
+"""The command line of the recipe: `python -m training STAGE... --data DATA --work WORK`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from training import curves, encoder, evaluate, export, teacher, translation, vocabulary
+from training.corpus import read_corpus, read_sentiment
+from training.progress import record_to
+from training.recipe import DEFAULT_PATH, read_recipe
+
+STAGES = ("vocabulary", "teacher", "encoder", "translation", "export", "evaluate", "curves")
+SHIPPED = Path(__file__).parent.parent / "langchain_xlm" / "models" / "starter"
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument(
+        "stages",
+        nargs="+",
+        choices=(*STAGES, "all", "smoke"),
+        help="stages to run; 'all' for every one in order; 'smoke' for every one in small",
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the data folder")
+    parser.add_argument("--work", type=Path, default=Path("build/starter"), help="kept between runs")
+    parser.add_argument("--recipe", type=Path, default=DEFAULT_PATH, help="hyper-parameters")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        help="where checkpoints are exported to and measured (default: WORK/checkpoints)",
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--encoder-minutes", type=float, help="instead of the recipe's")
+    parser.add_argument("--translation-minutes", type=float, help="instead of the recipe's")
+    parser.add_argument("--part", nargs="+", choices=evaluate.PARTS, help="what to evaluate")
+    parser.add_argument("--sentences", type=int, help="per direction; instead of the recipe's")
+    parser.add_argument("--quantization", choices=evaluate.QUANTIZATIONS, default="none")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the stages asked for, in the order of the recipe."""
+    arguments = parse()
+    smoke = "smoke" in arguments.stages
+    every = smoke or "all" in arguments.stages
+    stages = [stage for stage in STAGES if every or stage in arguments.stages]
+    recipe = read_recipe(arguments.recipe, smoke=smoke)
+    for section, name in (("encoder", "minutes"), ("translation", "minutes")):
+        minutes = getattr(arguments, f"{section}_minutes")
+        if minutes is not None:
+            changed = dataclasses.replace(getattr(recipe, section), **{name: minutes})
+            recipe = dataclasses.replace(recipe, **{section: changed})
+    if arguments.sentences is not None:
+        changed = dataclasses.replace(recipe.evaluate, sentences=arguments.sentences)
+        recipe = dataclasses.replace(recipe, evaluate=changed)
+    data, work = arguments.data, arguments.work / "smoke" if smoke else arguments.work
+    checkpoints = arguments.checkpoints or work / "checkpoints"
+    device = torch.device(arguments.device)
+    torch.set_num_threads(arguments.threads)
+    record_to(work / "log.jsonl")
+
+    if set(stages) & {"vocabulary", "teacher", "encoder", "translation", "export"}:
+        corpus = read_corpus(data, recipe.corpus)
+        sentiment, _ = read_sentiment(data, recipe.corpus)
+        tokenizer = vocabulary.run(corpus, sentiment, work, recipe.vocabulary)
+    if set(stages) & {"teacher", "encoder"}:
+        vectors = teacher.run(corpus, work, recipe.teacher, device)
+    if set(stages) & {"encoder", "translation", "export"}:
+        if "encoder" in stages:
+            encoder.run(corpus, sentiment, tokenizer, vectors, work, recipe.encoder, device)
+        student = export.load_encoder(work)
+    if "export" in stages:
+        export.export_encoder(student, tokenizer, checkpoints / "encoder", recipe.encoder)
+        student = export.load_encoder(work)
+    if "translation" in stages:
+        translation.run(corpus, student, tokenizer, work, recipe.translation, device)
+    if "export" in stages:
+        model = export.load_translation(work, student, recipe.translation)
+        export.export_translation(
+            model, tokenizer, checkpoints / "translation", recipe.translation
+        )
+    if "evaluate" in stages:
+        parts = arguments.part or list(evaluate.PARTS)
+        if smoke and not arguments.part:
+            parts = ["jsts", "nusax", "translation"]
+        evaluate.run(
+            data, checkpoints, work, recipe, parts=parts, quantization=arguments.quantization
+        )
+    if "curves" in stages:
+        curves.run(work / "log.jsonl", work / "curves")
+
+
+if __name__ == "__main__":
+    main()
