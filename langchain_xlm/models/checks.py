@@ -80,21 +80,28 @@ def _check_head(spec: LoadSpec, settings: Mapping[str, Any]) -> None:
 
 
 def check_loaded_weights(
-    spec: LoadSpec, settings: Mapping[str, Any], missing: Collection[str]
+    spec: LoadSpec, settings: Mapping[str, Any], report: Mapping[str, Collection[Any]]
 ) -> None:
     """Refuse a model some of whose weights were not in the checkpoint: they would be random.
 
     Args:
         spec: What was loaded.
         settings: The content of config.json.
-        missing: Names of the weights that the files lack, tied and optional ones left out.
+        report: What transformers tells: `missing_keys`, tied and optional ones left out, and
+            `mismatched_keys`, each with the two shapes.
 
     Raises:
         IncompatibleModelError: There are such weights.
     """
-    if not missing:
+    for name, saved, wanted in sorted(report["mismatched_keys"]):
+        _refuse(
+            spec,
+            f"its files hold {name} of shape {tuple(saved)} where its config.json asks for"
+            f" {tuple(wanted)}",
+        )
+    if not report["missing_keys"]:
         return
-    names = sorted(missing)
+    names = sorted(report["missing_keys"])
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     if all(name.startswith(_HEADS) for name in names):
         _refuse(spec, f"its files have no weights for the head ({shown})")

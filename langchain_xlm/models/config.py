@@ -137,7 +137,7 @@ def _combinations(spec: LoadSpec) -> Iterator[tuple[bool, str]]:
     )
     yield (
         quantized and ("mps" in places or spec.device == "mps"),
-        "bitsandbytes cannot quantize for device 'mps'."
+        "Quantization is not supported on device 'mps'."
         " Give dtype='float16' there, or device='cpu' with the quantization.",
     )
     yield (

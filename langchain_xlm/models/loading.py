@@ -85,9 +85,9 @@ def load_model(spec: LoadSpec) -> LoadedModel:
         tokenizer = _load_tokenizer(spec)
         vocabulary = _vocabulary(tokenizer)
         family = find_family(settings["model_type"], vocabulary, task=spec.task, model=spec.model)
-        model, missing = _load_weights(spec, family)
+        model, report = _load_weights(spec, family)
     tokens = _language_tokens(family, vocabulary)
-    checks.check_loaded_weights(spec, settings, missing)
+    checks.check_loaded_weights(spec, settings, report)
     checks.check_vocabulary(spec, model, tokenizer, tokens)
     return LoadedModel(
         spec=spec,
@@ -116,8 +116,10 @@ def _load_tokenizer(spec: LoadSpec) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _load_weights(spec: LoadSpec, family: Family) -> tuple[PreTrainedModel, set[str]]:
-    """Load the model for the task; tell the weights that its files lack."""
+def _load_weights(
+    spec: LoadSpec, family: Family
+) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
+    """Load the model for the task, with the report of what its files lack."""
     import transformers
 
     model_class = {
@@ -128,7 +130,8 @@ def _load_weights(spec: LoadSpec, family: Family) -> tuple[PreTrainedModel, set[
     }[spec.task]
     with _load_errors(spec, "configuration"):
         config = transformers.AutoConfig.from_pretrained(_place(spec), **_hub_arguments(spec))
-    arguments = placement.from_pretrained_arguments(spec, config, family)
+    _keep_one_adapter(spec, config)
+    arguments = placement.from_pretrained_arguments(spec, config, family, model_class)
     if spec.task == "encoder" and family.has_pooler:
         # Nothing here reads the pooler, and many checkpoints come without its weights.
         arguments["add_pooling_layer"] = False
@@ -138,13 +141,14 @@ def _load_weights(spec: LoadSpec, family: Family) -> tuple[PreTrainedModel, set[
             config=config,
             use_safetensors=True,
             output_loading_info=True,
+            # Both are then in the report, which tells more than the exception would.
+            ignore_mismatched_sizes=True,
             **arguments,
             **_hub_arguments(spec),
         )
     model.eval()
     model.requires_grad_(False)
-    _choose_adapters(model)
-    return model, set(report["missing_keys"])
+    return model, report
 
 
 def _place(spec: LoadSpec) -> str:
@@ -173,24 +177,39 @@ def _load_errors(spec: LoadSpec, part: str) -> Iterator[None]:
         raise
     except Exception as error:
         # The readers of tokenizers and safetensors raise plain Exceptions for damaged files.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        reason = next(iter(str(error).strip().splitlines()), "no reason given").rstrip(".:")
+        advice = (
+            "Install what it names."
+            if isinstance(error, ImportError)
+            else "If its files are damaged, download or save the checkpoint anew."
+        )
         raise ModelLoadError(
             spec.model,
-            f"its {part} could not be read ({type(error).__name__}: {reason.rstrip('.')})."
-            " If its files are damaged, download or save the checkpoint anew.",
+            f"its {part} could not be read ({type(error).__name__}: {reason}). {advice}",
         ) from error
 
 
-def _choose_adapters(model: PreTrainedModel) -> None:
-    """Let X-MOD run without being told a language.
+def _keep_one_adapter(spec: LoadSpec, config: PreTrainedConfig) -> None:
+    """Let X-MOD run without being told a language, with the adapters of one for all texts.
 
-    X-MOD has adapters for each language, and the engines give all texts alike. Where a checkpoint
-    names no default, English is taken: Pfeiffer et al. 2022, https://arxiv.org/abs/2205.06266,
-    transfer from English, whose adapters the task's head was trained on.
+    The engines give texts of all languages alike. Where a checkpoint names no default, English
+    is taken, from which Pfeiffer et al. 2022, https://arxiv.org/abs/2205.06266, transfer. The
+    other adapters, two thirds of the weights of X-MOD base, would never run and are not loaded;
+    loaded in 4 bits on a CPU they would even end the process, being given batches of no rows.
     """
-    config = model.config
-    if config.model_type == "xmod" and config.default_language is None and config.languages:
-        config.default_language = "en_XX" if "en_XX" in config.languages else config.languages[0]
+    if config.model_type != "xmod":
+        return
+    languages = list(config.languages)
+    if config.default_language is None:
+        config.default_language = "en_XX" if "en_XX" in languages else languages[0]
+        _log.warning(
+            "%s is an X-MOD model: the adapters of %s serve texts of all languages. Set"
+            " default_language in its config.json to choose others (%s).",
+            spec.model,
+            config.default_language,
+            ", ".join(languages),
+        )
+    config.languages = [config.default_language]
 
 
 def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> set[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.errors import ConfigurationError, MissingDependencyError
+from langchain_xlm.models import files
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import Family, families_of
 
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["check_packages", "from_pretrained_arguments", "input_device"]
 
 
+# Where the name to import is not the name to install; its parent is there in any case or not.
+_IMPORT_NAMES = {"protobuf": "google"}
 # The modules of classification heads: of the XLM-R kinds, and of XLM.
 _HEADS = ("classifier", "sequence_summary.summary")
+
+# What bitsandbytes repacks 4-bit weights in, on CPUs with AVX512-BF16.
+_BLOCK_COLUMNS, _BLOCK_ROWS = 64, 32
 
 
 def check_packages(spec: LoadSpec, settings: Mapping[str, Any]) -> None:
@@ -41,15 +47,17 @@ def check_packages(spec: LoadSpec, settings: Mapping[str, Any]) -> None:
         needs["bitsandbytes"] = "Quantization"
     if spec.quantization is not None or spec.device_map is not None:
         needs["accelerate"] = "Placing parts of a model"
+    if not rows[0].packages and files.find_file(spec, "tokenizer.json") is None:
+        needs["protobuf"] = "A tokenizer that is not saved as tokenizer.json"
     for package, needed_for in needs.items():
-        if importlib.util.find_spec(package) is None:
+        if importlib.util.find_spec(_IMPORT_NAMES.get(package, package)) is None:
             raise MissingDependencyError(package, needed_for=needed_for)
     if "bitsandbytes" in needs:
         _import_bitsandbytes()
 
 
 def from_pretrained_arguments(
-    spec: LoadSpec, config: PreTrainedConfig, family: Family
+    spec: LoadSpec, config: PreTrainedConfig, family: Family, model_class: type
 ) -> dict[str, Any]:
     """Make the arguments that place the model; none of them is for the tokenizer.
 
@@ -57,6 +65,7 @@ def from_pretrained_arguments(
         spec: What to load.
         config: The checkpoint's own configuration.
         family: The row of the family table.
+        model_class: The auto class that will load it.
 
     Returns:
         `dtype`, and where they are needed `device_map`, `max_memory`, `offload_folder`,
@@ -82,12 +91,13 @@ def from_pretrained_arguments(
             raise ConfigurationError(
                 f"{spec.model!r} is saved quantized already. Leave quantization out."
             )
-        if main.startswith("mps"):
+        if main == "mps":
             raise ConfigurationError(
-                "bitsandbytes cannot quantize for this machine's device 'mps'."
+                "Quantization is not supported on this machine's device 'mps'."
                 " Give device='cpu' with the quantization, or leave it out."
             )
-        arguments["quantization_config"] = _quantization(spec, dtype)
+        exact = _exact_modules(spec, config, model_class, device=main)
+        arguments["quantization_config"] = _quantization(spec, dtype, exact)
     return arguments
 
 
@@ -188,15 +198,14 @@ def _dtype(spec: LoadSpec, family: Family, device: str) -> torch.dtype:
     return torch.float32 if family.overflows_in_float16 else torch.float16
 
 
-def _quantization(spec: LoadSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
+def _quantization(
+    spec: LoadSpec, dtype: torch.dtype, exact: list[str] | None
+) -> BitsAndBytesConfig:
     assert spec.quantization is not None
     from transformers import BitsAndBytesConfig
 
-    # A head is small and decides everything, so it stays exact. None means the choice of
-    # transformers, which keeps the output embeddings of a generator.
-    kept = list(_HEADS) if spec.task in ("classifier", "cross-encoder") else None
     if spec.quantization == "8bit":
-        settings: dict[str, Any] = {"load_in_8bit": True, "llm_int8_skip_modules": kept}
+        settings: dict[str, Any] = {"load_in_8bit": True, "llm_int8_skip_modules": exact}
     elif spec.quantization == "4bit":
         # NF4 with double quantization: Dettmers et al. 2023, https://arxiv.org/abs/2305.14314
         settings = {
@@ -204,11 +213,47 @@ def _quantization(spec: LoadSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
             "bnb_4bit_quant_type": "nf4",
             "bnb_4bit_use_double_quant": True,
             "bnb_4bit_compute_dtype": dtype,
-            "llm_int8_skip_modules": kept,
+            "llm_int8_skip_modules": exact,
         }
     else:
         settings = json.loads(spec.quantization)
     return BitsAndBytesConfig(**settings)  # type: ignore[no-untyped-call]
+
+
+def _repacks_weights() -> bool:
+    """Whether bitsandbytes repacks 4-bit weights for this CPU."""
+    from bitsandbytes import functional
+
+    return bool(functional.has_avx512bf16())  # type: ignore[no-untyped-call]
+
+
+def _exact_modules(
+    spec: LoadSpec, config: PreTrainedConfig, model_class: Any, *, device: str
+) -> list[str] | None:
+    """Name the modules to leave out of the quantization; None leaves it to transformers.
+
+    A head is small and decides everything. Some CPUs repack 4-bit weights in whole blocks, and
+    fail at run time on a layer whose width is not made of them.
+
+    Returns:
+        Names, or patterns of names, of modules.
+    """
+    import torch
+    from transformers.quantizers.base import get_keys_to_not_convert
+
+    exact = list(_HEADS) if spec.task in ("classifier", "cross-encoder") else []
+    if spec.quantization == "4bit" and device == "cpu" and _repacks_weights():
+        with torch.device("meta"):
+            model = model_class.from_config(config)
+        odd = [
+            name
+            for name, layer in model.named_modules()
+            if isinstance(layer, torch.nn.Linear)
+            and (layer.in_features % _BLOCK_COLUMNS or layer.out_features % _BLOCK_ROWS)
+        ]
+        # A list replaces the choice of transformers, so it must hold that as well.
+        exact += [*odd, *get_keys_to_not_convert(model)] if odd else []
+    return exact or None
 
 
 def _import_bitsandbytes() -> None:
