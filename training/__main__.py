@@ -27,7 +27,9 @@ def parse() -> argparse.Namespace:
         help="stages to run; 'all' for every one in order; 'smoke' for every one in small",
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the data folder")
-    parser.add_argument("--work", type=Path, default=Path("build/starter"), help="kept between runs")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/starter"), help="kept between runs"
+    )
     parser.add_argument("--recipe", type=Path, default=DEFAULT_PATH, help="hyper-parameters")
     parser.add_argument(
         "--checkpoints",
@@ -82,9 +84,7 @@ def main() -> None:
         translation.run(corpus, student, tokenizer, work, recipe.translation, device)
     if "export" in stages:
         model = export.load_translation(work, student, recipe.translation)
-        export.export_translation(
-            model, tokenizer, checkpoints / "translation", recipe.translation
-        )
+        export.export_translation(model, tokenizer, checkpoints / "translation", recipe.translation)
     if "evaluate" in stages:
         parts = arguments.part or list(evaluate.PARTS)
         if smoke and not arguments.part:

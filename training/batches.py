@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer
 
 from training.vocabulary import CONTROL
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Item = TypeVar("Item")
 Tokens = npt.NDArray[np.int32]

@@ -9,10 +9,14 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
+from typing import TYPE_CHECKING
+
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 
 from training.corpus import TRANSLATED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Series = dict[str, list[tuple[float, float]]]
 

@@ -7,12 +7,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch.nn import functional
-from transformers import XLMRobertaForSequenceClassification
 
 from training import student
 from training.batches import PAD, EncodedTexts, Tokens, by_length, pad, shorten
@@ -21,6 +20,10 @@ from training.precision import Clock, Optimizer, lower_precision
 from training.progress import log
 from training.recipe import EncoderRecipe
 from training.teacher import mean_pool
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import XLMRobertaForSequenceClassification
 
 FINAL_MARKS = ".!?。！？"
 
@@ -311,7 +314,9 @@ def dev_retrieval(
         right = encode(model, tokenizer, list(other), recipe, device)
         scores = left @ right.T
         truth = torch.arange(len(scores))
-        hits = (scores.argmax(0) == truth).float().mean() + (scores.argmax(1) == truth).float().mean()
+        hits = (scores.argmax(0) == truth).float().mean() + (
+            scores.argmax(1) == truth
+        ).float().mean()
         figures[language] = 50.0 * float(hits)
     figures["mean"] = sum(figures.values()) / len(figures)
     return figures
@@ -419,9 +424,7 @@ def run(
             sums = {name: [] for name in sums}
         if time.monotonic() - saved > recipe.checkpoint_minutes * 60:
             partial = checkpoint.with_suffix(".partial")
-            torch.save(
-                {"optimizer": optimizer.state_dict(), "clock": clock.state_dict()}, partial
-            )
+            torch.save({"optimizer": optimizer.state_dict(), "clock": clock.state_dict()}, partial)
             partial.replace(checkpoint)
             figures = dev_retrieval(model, tokenizer, corpus, recipe, device)
             log("encoder", step=clock.steps, minutes=clock.elapsed_s / 60, **figures)

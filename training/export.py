@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import Tokenizer
 from transformers import (
     EncoderDecoderModel,
     GenerationConfig,
@@ -20,6 +20,9 @@ from training.batches import END, PAD
 from training.progress import log
 from training.recipe import EncoderRecipe, TranslationRecipe
 from training.vocabulary import CONTROL
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SENTENCE_TRANSFORMERS = {
     "modules.json": [
@@ -90,9 +93,7 @@ def load_encoder(work: Path, file: str = "weights.pt") -> XLMRobertaForSequenceC
         The encoder with its sentiment head.
     """
     folder = work / "encoder"
-    model: XLMRobertaForSequenceClassification = torch.load(
-        folder / "start.pt", weights_only=False
-    )
+    model: XLMRobertaForSequenceClassification = torch.load(folder / "start.pt", weights_only=False)
     model.load_state_dict(_weights(folder / file), strict=False)
     return model.float().eval()
 

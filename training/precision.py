@@ -19,7 +19,9 @@ def lower_precision(model: nn.Module) -> None:
     Args:
         model: A float32 model.
     """
-    embeddings = [module for module in model.modules() if type(module).__name__.endswith("Embeddings")]
+    embeddings = [
+        module for module in model.modules() if type(module).__name__.endswith("Embeddings")
+    ]
     model.to(torch.bfloat16)
     for module in embeddings:
         module.float()
@@ -119,9 +121,7 @@ class Optimizer:
         """Go on from a saved state."""
         self.adam.load_state_dict(state["adam"])
         with torch.no_grad():
-            for name, working, master in zip(
-                self.names, self.working, self.masters, strict=True
-            ):
+            for name, working, master in zip(self.names, self.working, self.masters, strict=True):
                 master.copy_(state["weights"][name])
                 working.copy_(master)
 
@@ -171,6 +171,4 @@ class Clock:
 
 def average(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Average weights of the same names."""
-    return {
-        name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]
-    }
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer
 from transformers import (
     AutoModel,
     AutoTokenizer,
@@ -21,6 +21,9 @@ from training.progress import log
 from training.recipe import EncoderRecipe
 from training.teacher import teacher_folder
 from training.vocabulary import CONTROL, METASPACE
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 TEACHER_SPECIAL = {"<s>": "[CLS]", "<pad>": "[PAD]", "</s>": "[SEP]", "<unk>": "[UNK]"}
 FIRST_POSITION = 2
@@ -109,9 +112,9 @@ def translation_table(
     null = CONTROL.index("<s>")
     cells, widths = [], []
     for source, target in zip(foreign, english, strict=True):
-        source = np.append(source, null)
-        cells.append((source.astype(np.int64) * size + target[:, None]).ravel())
-        widths.append(np.full(len(target), len(source), np.int32))
+        candidates = np.append(source, null).astype(np.int64)
+        cells.append((candidates * size + target[:, None]).ravel())
+        widths.append(np.full(len(target), len(candidates), np.int32))
     cell = np.concatenate(cells)
     width = np.concatenate(widths)
     starts = np.concatenate([[0], np.cumsum(width)[:-1]])
@@ -150,7 +153,10 @@ def aligned_rows(
     for items in corpus.sentences.values():
         pairs += chooser.sample(items, min(len(items), recipe.alignment_pairs))
     sides = [
-        [np.asarray(e.ids, np.int32) for e in tokenizer.encode_batch(texts, add_special_tokens=False)]
+        [
+            np.asarray(e.ids, np.int32)
+            for e in tokenizer.encode_batch(texts, add_special_tokens=False)
+        ]
         for texts in (
             [pair.text for pair in pairs],
             [corpus.english[pair.english] for pair in pairs],
@@ -197,9 +203,9 @@ def build(
     embeddings, taught = student.roberta.embeddings, teacher.embeddings
     embeddings.word_embeddings.weight.copy_(rows)
     count = config.max_position_embeddings - FIRST_POSITION
-    embeddings.position_embeddings.weight[FIRST_POSITION:] = (
-        taught.position_embeddings.weight[:count]
-    )
+    embeddings.position_embeddings.weight[FIRST_POSITION:] = taught.position_embeddings.weight[
+        :count
+    ]
     embeddings.token_type_embeddings.weight.copy_(taught.token_type_embeddings.weight[:1])
     embeddings.LayerNorm.load_state_dict(taught.LayerNorm.state_dict())
     for mine, theirs in zip(student.roberta.encoder.layer, teacher.encoder.layer, strict=False):

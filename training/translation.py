@@ -8,12 +8,11 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sacrebleu
 import torch
-from tokenizers import Tokenizer
 from transformers import (
     EncoderDecoderConfig,
     EncoderDecoderModel,
@@ -29,16 +28,24 @@ from training.progress import log
 from training.recipe import TranslationRecipe
 from training.vocabulary import CONTROL, LANGUAGE_TOKENS
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 IGNORED = -100
 _NUMBER = re.compile(r"(?<![\w.,])\d{2,6}(?![\w.,])")
 _NAME = re.compile(r"\b(?:Tom|Mary|John|Maria|Bob|Alice)\b")
 # Names for augmentation: common first names and family names of several languages.
+# fmt: off
 NAMES = (
-    "Anna Ben Carla David Elif Emre Fatma Felix Greta Hans Ines Jan Julia Karim Kenji Lars Laura "
-    "Lea Lucas Luca Maja Marek Miguel Mina Nadia Nina Noah Olga Omar Paula Pedro Pierre Ravi Rosa "
-    "Samir Sara Sofia Thomas Tim Ursula Vera Viktor Wei Yuki Zeynep Becker Dubois Garcia Jansen "
-    "Kaya Lindberg Martin Moreau Nowak Okafor Petrov Rossi Schmidt Tanaka Visser Wang Weber"
-).split()
+    "Anna", "Ben", "Carla", "David", "Elif", "Emre", "Fatma", "Felix", "Greta", "Hans", "Ines",
+    "Jan", "Julia", "Karim", "Kenji", "Lars", "Laura", "Lea", "Lucas", "Luca", "Maja", "Marek",
+    "Miguel", "Mina", "Nadia", "Nina", "Noah", "Olga", "Omar", "Paula", "Pedro", "Pierre",
+    "Ravi", "Rosa", "Samir", "Sara", "Sofia", "Thomas", "Tim", "Ursula", "Vera", "Viktor", "Wei",
+    "Yuki", "Zeynep", "Becker", "Dubois", "Garcia", "Jansen", "Kaya", "Lindberg", "Martin",
+    "Moreau", "Nowak", "Okafor", "Petrov", "Rossi", "Schmidt", "Tanaka", "Visser", "Wang",
+    "Weber",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,7 @@ class Examples:
         for language in self._languages:
             for pair in corpus.sentences[language]:
                 by_english[pair.english][language].append(pair.text)
-        self._shared = [
-            {language: texts for language, texts in sides.items()}
-            for sides in by_english.values()
-            if len(sides) > 1
-        ]
+        self._shared = [dict(sides) for sides in by_english.values() if len(sides) > 1]
         self._ready: list[Example] = []
 
     def _sentence(self) -> tuple[str, str, str, str]:
@@ -273,9 +276,7 @@ class SmoothedCrossEntropy(torch.autograd.Function):
         uniform = (total.squeeze(1) - logits.mean(-1)).mean()
         gradient = logits.sub_(total).exp_()
         gradient -= smoothing / gradient.shape[1]
-        gradient.scatter_add_(
-            1, labels[:, None], torch.full_like(right, smoothing - 1.0)
-        )
+        gradient.scatter_add_(1, labels[:, None], torch.full_like(right, smoothing - 1.0))
         gradient = gradient.to(states.dtype)
         ctx.save_for_backward(states, rounded, gradient)
         return (1 - smoothing) * plain + smoothing * uniform, plain.detach()
@@ -403,7 +404,7 @@ def dev_scores(
                 length_penalty=recipe.length_penalty,
             )
             figures[name] = sacrebleu.corpus_chrf(output, [target], word_order=2).score
-    european = [figures[f"{a}-{b}"] for c in ("de", "fr", "es", "nl") for a, b in ((c, "en"), ("en", c))]
+    european = [figures[pair] for c in ("de", "fr", "es", "nl") for pair in (f"{c}-en", f"en-{c}")]
     figures["european"] = sum(european) / len(european)
     figures["asian_to_en"] = sum(figures[f"{c}-en"] for c in ("ja", "tr", "zh")) / 3
     return figures
@@ -507,9 +508,7 @@ def run(
             sums = {name: [] for name in sums}
         if time.monotonic() - saved > recipe.checkpoint_minutes * 60:
             partial = checkpoint.with_suffix(".partial")
-            torch.save(
-                {"optimizer": optimizer.state_dict(), "clock": clock.state_dict()}, partial
-            )
+            torch.save({"optimizer": optimizer.state_dict(), "clock": clock.state_dict()}, partial)
             partial.replace(checkpoint)
             saved = time.monotonic()
     last = optimizer.weights()

@@ -1,0 +1,1 @@
+"""The recipe of the bundled checkpoints, and the checkpoints themselves."""

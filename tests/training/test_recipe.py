@@ -1,0 +1,80 @@
+"""The recipe runs as a whole, and its parts do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.recipe import DEFAULT_PATH, read_recipe
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_recipe_reads_with_and_without_the_smoke_overrides() -> None:
+    full, smoke = read_recipe(), read_recipe(smoke=True)
+    assert smoke.encoder.minutes < full.encoder.minutes
+    assert smoke.encoder.layers == full.encoder.layers
+
+
+def test_recipe_with_an_unknown_value_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    text = DEFAULT_PATH.read_text(encoding="utf-8")
+    path.write_text(text.replace("[teacher]", "[teacher]\nwindow = 3"), encoding="utf-8")
+    with pytest.raises(ValueError, match="window"):
+        read_recipe(path)
+
+
+def test_batches_hold_every_example_once_and_keep_to_the_budget() -> None:
+    pytest.importorskip("tokenizers")
+    from training.batches import by_length
+
+    chooser = random.Random(3)
+    lengths = iter([chooser.randrange(1, 40) for _ in range(100_000)])
+    batches = by_length(lambda: next(lengths), lambda item: item, 200, random.Random(5))
+    for _ in range(100):
+        batch = next(batches)
+        assert batch
+        assert max(batch) * len(batch) <= 200
+
+
+def test_names_and_numbers_change_on_both_sides_alike() -> None:
+    if importlib.util.find_spec("sacrebleu") is None:
+        pytest.skip("the training extra is not installed: sacrebleu is missing")
+    from training.translation import renamed
+
+    source, target = renamed("Tom has 24 hens.", "Tom hat 24 Hennen.", random.Random(1))
+    assert "Tom" not in source
+    assert "24" not in source
+    assert source.split()[0] == target.split()[0]
+    assert source.split()[2] == target.split()[2]
+    unlike = ("Tom left at 10.", "Er ging um zehn.")
+    assert renamed(*unlike, random.Random(1)) == unlike
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_whole_recipe_yields_checkpoints_that_load(data: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "smoke", "--data", str(data), "--work", str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    made = tmp_path / "smoke" / "checkpoints"
+    for kind, name in ((AutoModel, "encoder"), (AutoModelForSeq2SeqLM, "translation")):
+        model = kind.from_pretrained(made / name)
+        tokenizer = AutoTokenizer.from_pretrained(made / name)
+        assert len(tokenizer) == model.get_input_embeddings().num_embeddings
+    assert (tmp_path / "smoke" / "curves" / "encoder.png").stat().st_size > 1000
