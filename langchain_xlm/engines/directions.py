@@ -10,11 +10,10 @@ from langchain_xlm.engines.wordless import is_wordless
 from langchain_xlm.errors import InputError, UnsupportedLanguageError
 from langchain_xlm.models.families import Family
 from langchain_xlm.text.detection import Detection, detect_language
-from langchain_xlm.text.languages import Language, ModelLanguages, find_language
+from langchain_xlm.text.languages import Language, ModelLanguages, find_language, same_language
 
 # Below this a detected language is a guess.
 _CERTAIN = 0.5
-# A text with fewer letters does not show that it is in none of the model's languages.
 _LETTERS_TO_TELL = 24
 
 
@@ -106,14 +105,7 @@ def find_direction(
     """
     detected = None
     if source is None and info.fixed_source is None:
-        detected = detect_language(text, among=info.sources)
-        if detected is not None and detected.outside is not None:
-            _refuse_strange(info, text, detected)
-        if detected is None and info.family.source == "tokenizer" and not is_wordless(text):
-            raise InputError(
-                f"The language of the text {shorten(text, 60)!r} could not be told: name it as the"
-                " source language."
-            )
+        detected = _detect(info, text)
     name = source or info.fixed_source or (detected.tag if detected else None)
     source_language, source_token = _resolve(info, name, info.fixed_source, reads=True)
     target_language, target_token = _resolve(info, target, info.fixed_target, reads=False)
@@ -122,16 +114,7 @@ def find_direction(
         flags.append("unchecked_direction")
     if detected is not None and (detected.outside or detected.confidence < _CERTAIN):
         flags.append("uncertain_source")
-    prefix, suffix = "", ""
-    if info.family.target == "source-prefix" and target_token is not None:
-        prefix = f"{target_token} "
-    elif info.family.target == "prompt" and target_language is not None:
-        template = info.family.prompt or "{text}"
-        names = {"{target}": target_language.name}
-        names["{source}"] = source_language.name if source_language else ""
-        for place, word in names.items():
-            template = template.replace(place, word)
-        prefix, _, suffix = template.partition("{text}")
+    prefix, suffix = _frame(info.family, source_language, target_language, target_token)
     return Direction(
         source=source_language.tag if source_language else None,
         target=target_language.tag if target_language else None,
@@ -145,6 +128,47 @@ def find_direction(
     )
 
 
+def _detect(info: ModelInfo, text: str) -> Detection | None:
+    """Detect the language of a text; None only where the model need not know it."""
+    found = detect_language(text, among=info.sources)
+    if found is None and info.family.source == "tokenizer" and not is_wordless(text):
+        raise InputError(
+            f"The language of the text {shorten(text, 60)!r} could not be told: name it as the"
+            " source language."
+        )
+    # A text with few letters does not show that it is in none of the model's languages.
+    if found is None or found.outside is None or not _has_letters(text, _LETTERS_TO_TELL):
+        return found
+    outside = find_language(found.outside)
+    raise UnsupportedLanguageError(
+        outside.tag,
+        model=info.model,
+        reason=f"The text seems to be in {outside}, which {info.model!r} does not know; if it is"
+        " in another language, name that as the source language",
+        suggestions=(str(find_language(found.tag)),),
+    )
+
+
+def _has_letters(text: str, count: int) -> bool:
+    letters = (character for character in text if character.isalpha())
+    return len(list(islice(letters, count))) == count
+
+
+def _frame(
+    family: Family, source: Language | None, target: Language | None, target_token: str | None
+) -> tuple[str, str]:
+    """Return what goes in front of every source and behind it."""
+    if family.target == "source-prefix" and target_token is not None:
+        return f"{target_token} ", ""
+    if family.target == "prompt" and family.prompt is not None and target is not None:
+        prompt = family.prompt.replace("{target}", target.name)
+        prefix, _, suffix = prompt.replace("{source}", source.name if source else "").partition(
+            "{text}"
+        )
+        return prefix, suffix
+    return "", ""
+
+
 def _resolve(
     info: ModelInfo, name: str | None, fixed: str | None, *, reads: bool
 ) -> tuple[Language | None, str | None]:
@@ -152,34 +176,19 @@ def _resolve(
     if name is None:
         return None, None
     if fixed is not None:
-        language = find_language(name)
-        if language.tag.partition("-")[0] != fixed.partition("-")[0]:
-            what = "reads" if reads else "writes"
+        only = find_language(fixed)
+        if not same_language(find_language(name).tag, fixed):
+            does = "reads" if reads else "writes"
             raise UnsupportedLanguageError(
                 name,
                 model=info.model,
-                suggestions=(fixed,),
-                reason=f"Language {name!r} is not known to {info.model!r}, which {what} one alone",
+                suggestions=(str(only),),
+                reason=f"Language {name!r} is not known to {info.model!r}, which {does} {only} alone",
             )
-        return find_language(fixed), None
+        return only, None
     if info.languages is None or (reads and info.sources is None):
         return find_language(name), None
     return info.languages.resolve(name, any_script=reads)
-
-
-def _refuse_strange(info: ModelInfo, text: str, detected: Detection) -> None:
-    """Refuse a text in a language that the model does not read, if it is long enough to tell."""
-    letters = (character for character in text if character.isalpha())
-    if len(list(islice(letters, _LETTERS_TO_TELL))) < _LETTERS_TO_TELL:
-        return
-    outside = find_language(detected.outside or "")
-    raise UnsupportedLanguageError(
-        outside.tag,
-        model=info.model,
-        reason=f"The text seems to be in {outside}, which {info.model!r} does not know; if it is"
-        " in another language, name that as the source language",
-        suggestions=(str(find_language(detected.tag)),),
-    )
 
 
 def _code(family: Family, token: str | None) -> str | None:

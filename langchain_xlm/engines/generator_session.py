@@ -258,6 +258,8 @@ class GeneratorSession:
         if self._tokenizer.unk_token_id in source_ids:
             flags.append("unknown_characters")
         text = self._wording.decode(ids[:end])
+        if "\n" not in source:  # the lines of a text are its pieces' gaps, not theirs to break
+            text = " ".join(text.splitlines())
         repetition = invented_repetition(source, text) if text else 1.0
         return _Attempt(text, tuple(flags), repetition)
 
