@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from langchain_xlm.errors import IncompatibleModelError
@@ -164,7 +164,7 @@ class ClassifierSession:
         loaded = load_model(spec)
         self._loaded = loaded
         config = loaded.config
-        named: Mapping[int, str] = config.id2label or {}
+        named = {int(index): str(name) for index, name in (config.id2label or {}).items()}
         labels = tuple(named[index] for index in sorted(named))
         _check_labels(labels, model=spec.model)
         self.info = ClassifierInfo(

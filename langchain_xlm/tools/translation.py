@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field
 
-from langchain_xlm.engines.decoding import GenerationSettings
 from langchain_xlm.engines.directions import Direction, ModelInfo
 from langchain_xlm.engines.encoder import Embedded, Encoder, cosines
 from langchain_xlm.engines.generator import FLAGS, GeneratedText, Generator
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.runtime.flow import Flow, run_flow, run_flow_async
 from langchain_xlm.text.cleaning import check_text
+from langchain_xlm.tools.decoding_fields import DecodingFields
 from langchain_xlm.tools.results import DetectedLanguage, TranslatedPiece, TranslationResult
 from langchain_xlm.tools.tool import CheckedText, XLMTool
 
@@ -46,7 +46,7 @@ class TranslationArguments(BaseModel):
     )
 
 
-class XLMTranslationTool(XLMTool):
+class XLMTranslationTool(DecodingFields, XLMTool):
     """Translates text of any length on a local model.
 
     Example:
@@ -64,35 +64,9 @@ class XLMTranslationTool(XLMTool):
         " run in parallel."
     )
     args_schema: type[BaseModel] = TranslationArguments
-    num_beams: int | None = None
-    """Translations kept in mind at a time; 1 is fastest, 4 or 5 mostly better, None leaves it to
-    the checkpoint."""
-    max_new_tokens: int | None = None
-    """Limit for the translation of one sentence in tokens; None derives it from the sentence."""
-    length_penalty: float | None = None
-    """With beams: above 0 favours longer translations, below 0 shorter ones."""
-    no_repeat_ngram_size: int | None = None
-    """Token sequences of this length occur once at most; 0 is off."""
-    repetition_penalty: float | None = None
-    """Above 1 makes tokens that were used less likely."""
     similarity_model: str | None = None
     """Encoder that compares the meaning of source and translation, such as "starter" or
     "sentence-transformers/LaBSE"; None leaves the comparison out."""
-
-    @model_validator(mode="after")
-    def _check_settings(self) -> Self:
-        self.settings()
-        return self
-
-    def settings(self) -> GenerationSettings:
-        """Return the decoding settings, as the fields stand now."""
-        return GenerationSettings(
-            num_beams=self.num_beams,
-            max_new_tokens=self.max_new_tokens,
-            length_penalty=self.length_penalty,
-            no_repeat_ngram_size=self.no_repeat_ngram_size,
-            repetition_penalty=self.repetition_penalty,
-        )
 
     def specs(self) -> tuple[LoadSpec, ...]:
         """Return what the tool loads when it is used."""
