@@ -24,24 +24,33 @@ def summarize(
         int | None, typer.Option("--words", "-w", min=1, help="Length of the summary in words.")
     ] = None,
     strategy: Annotated[
-        Literal["auto", "extractive", "abstractive"],
+        Literal["extractive", "abstractive"],
         typer.Option(
             "--strategy",
-            help="extractive: the most important sentences as they stand; abstractive: written"
-            " anew by the model; auto: what the model can do.",
+            help="extractive: the most central sentences as they stand, chosen by an encoder;"
+            " abstractive: written anew by a sequence-to-sequence model, which --model must name.",
         ),
-    ] = "auto",
+    ] = "extractive",
     to: Annotated[
         str | None,
         typer.Option("--to", "-t", metavar="LANGUAGE", help="Language of the summary."),
     ] = None,
+    translation_model: Annotated[
+        str,
+        typer.Option("--translation-model", metavar="TEXT", help="Model that translates for --to."),
+    ] = "starter",
     as_json: JsonOption = False,
     loading: Loading,
 ) -> None:
     """Shorten texts to their most important sentences."""
     from langchain_xlm.tools.summarization import XLMSummarizationTool
 
-    tool = XLMSummarizationTool(**loading, strategy=strategy, handle_tool_error=False)
+    tool = XLMSummarizationTool(
+        **loading,
+        strategy=strategy,
+        translation_model=translation_model,
+        handle_tool_error=False,
+    )
     asked = {"max_sentences": sentences, "max_words": words, "target_language": to}
     arguments = {name: value for name, value in asked.items() if value is not None}
     questions = (Question(given, arguments) for given in read_texts(texts, files))

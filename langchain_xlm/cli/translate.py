@@ -31,6 +31,14 @@ def translate(
             "--from", metavar="LANGUAGE", help="Language of the texts; detected when left out."
         ),
     ] = None,
+    num_beams: Annotated[
+        int | None,
+        typer.Option(
+            "--beams",
+            min=1,
+            help="Translations kept in mind at a time: 1 is fastest, 4 or 5 mostly better.",
+        ),
+    ] = None,
     files: FileOption = None,
     lines: LinesOption = False,
     as_json: JsonOption = False,
@@ -42,7 +50,7 @@ def translate(
     """
     from langchain_xlm.tools.translation import XLMTranslationTool
 
-    tool = XLMTranslationTool(**loading, handle_tool_error=False)
+    tool = XLMTranslationTool(**loading, num_beams=num_beams, handle_tool_error=False)
     questions = (
         Question(given, {"target_language": target, "source_language": source})
         for given in read_texts(texts, files, lines=lines)
