@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, StrictBool, model_validator
 
 from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.models import values
@@ -218,13 +218,13 @@ class LoadingFields(BaseModel):
     """`"8bit"`, `"4bit"`, a `BitsAndBytesConfig`, or None."""
     attn_implementation: _Attention = None
     """Attention of transformers: `"sdpa"`, `"eager"`, `"flash_attention_2"`, ...; None chooses."""
-    trust_remote_code: bool = False
+    trust_remote_code: StrictBool = False
     """Whether code from the checkpoint may run; for a hub id only at a pinned commit."""
     token: SecretStr | None = None
     """Access token for private or gated checkpoints of the hub."""
     cache_dir: str | None = None
     """Where downloads are kept; None means the hub's own cache."""
-    local_files_only: bool = False
+    local_files_only: StrictBool = False
     """Whether to use only what is already on this machine."""
 
     @model_validator(mode="after")
@@ -237,7 +237,8 @@ class LoadingFields(BaseModel):
 
         Args:
             task: What the model is for.
-            model: Another model than the field's, loaded in the same way.
+            model: Another model than the field's, loaded in the same way; `owner/name@revision`
+                pins it.
 
         Returns:
             The spec, checked.
@@ -249,6 +250,8 @@ class LoadingFields(BaseModel):
             name.name: getattr(self, name.name) for name in fields(LoadSpec) if name.name != "task"
         }
         if model is not None:
-            # A revision, and trust in its code, belong to the model that they were given for.
-            given |= {"model": model, "revision": None, "trust_remote_code": False}
+            name, revision = values.pinned_name(model)
+            if name != self.model or (revision or self.revision) != self.revision:
+                # A revision, and trust in its code, belong to the model they were given for.
+                given |= {"model": name, "revision": revision, "trust_remote_code": False}
         return LoadSpec(task=task, **given)

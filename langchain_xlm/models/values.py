@@ -22,6 +22,7 @@ __all__ = [
     "dtype_name",
     "memory_limits",
     "model_name",
+    "pinned_name",
     "quantization_value",
     "revision_name",
 ]
@@ -92,6 +93,24 @@ def model_name(value: object) -> str:
             " digits, '-', '_' and '.'). For a folder give its path, such as './my-model'."
         )
     return value
+
+
+def pinned_name(value: str) -> tuple[str, str | None]:
+    """Read `owner/name@revision`, which pins a model named beside the main one.
+
+    Args:
+        value: A hub id with or without a revision, a folder, or `"starter"`.
+
+    Returns:
+        The name as `model_name` gives it, and the revision; None where there is none.
+
+    Raises:
+        ConfigurationError: The name or the revision can be none.
+    """
+    name, mark, revision = str(value).rpartition("@")
+    if mark and _HUB_ID.fullmatch(name) and not Path(value).is_dir():
+        return model_name(name), revision_name(revision)
+    return model_name(value), None
 
 
 def _absolute(path: str | bytes) -> str:

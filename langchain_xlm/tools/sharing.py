@@ -6,9 +6,6 @@ from typing import Any
 
 from langchain_xlm.models.config import LoadingFields
 
-# They belong to the model that they were given for.
-_OF_ONE_MODEL = ("revision", "trust_remote_code")
-
 
 def loading_arguments(fields: LoadingFields, *, model: str | None = None) -> dict[str, Any]:
     """Return the loading fields as arguments of another tool.
@@ -21,9 +18,7 @@ def loading_arguments(fields: LoadingFields, *, model: str | None = None) -> dic
         One argument for each loading field; the revision and the trust in a model's code are
         handed on only with the model that they were given for.
     """
+    spec = fields.load_spec("encoder", model=model)
     arguments = {name: getattr(fields, name) for name in LoadingFields.model_fields}
-    if model is None or model == fields.model:
-        return arguments
-    for name in _OF_ONE_MODEL:
-        arguments.pop(name)
-    return arguments | {"model": model}
+    own = ("model", "revision", "trust_remote_code")
+    return arguments | {name: getattr(spec, name) for name in own}

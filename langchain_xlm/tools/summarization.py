@@ -184,7 +184,7 @@ class XLMSummarizationTool(DecodingFields, XLMTool):
                 " summarization_model='csebuetnlp/mT5_multilingual_XLSum', or"
                 " strategy='extractive'."
             )
-        return self.load_spec("seq2seq", model=None if name == self.model else name)
+        return self.load_spec("seq2seq", model=name)
 
     def _translator(self) -> XLMTranslationTool:
         return XLMTranslationTool(**loading_arguments(self, model=self.translation_model))

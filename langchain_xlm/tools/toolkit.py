@@ -105,11 +105,16 @@ class XLMToolkit(LoadingFields, BaseToolkit):
         }
         return [builders[name]() for name in self.tools]
 
+    @property
+    def _pinned_model(self) -> str:
+        """The toolkit's own model, for a tool whose main model is another."""
+        return self.model if self.revision is None else f"{self.model}@{self.revision}"
+
     def _arguments(self, model: str | None) -> dict[str, Any]:
         return loading_arguments(self, model=model) | {"timeout_s": self.timeout_s}
 
     def _translation(self) -> XLMTool:
-        encoder = self.encoder_model or self.model
+        encoder = self.encoder_model or self._pinned_model
         return XLMTranslationTool(
             **self._arguments(self.translation_model),
             similarity_model=encoder if self.check_similarity else None,
@@ -120,7 +125,7 @@ class XLMToolkit(LoadingFields, BaseToolkit):
             **self._arguments(self.encoder_model),
             summarization_model=self.summarization_model,
             prompt=self.summarization_prompt,
-            translation_model=self.translation_model or self.model,
+            translation_model=self.translation_model or self._pinned_model,
         )
 
     def _sentiment(self) -> XLMTool:

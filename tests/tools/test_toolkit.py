@@ -113,6 +113,23 @@ def test_a_revision_stays_with_its_model() -> None:
     }
 
 
+def test_a_revision_follows_its_model_into_other_tools() -> None:
+    toolkit = XLMToolkit(
+        model="intfloat/multilingual-e5-base",
+        revision="abc",
+        translation_model="facebook/nllb-200-distilled-600M@v2",
+        check_similarity=True,
+    )
+    tools = tools_of(toolkit)
+    translator = ("facebook/nllb-200-distilled-600M", "v2")
+    encoder = ("intfloat/multilingual-e5-base", "abc")
+    for name, expected in {
+        "xlm_translate": [translator, encoder],
+        "xlm_summarize": [encoder, translator],
+    }.items():
+        assert [(s.model, s.revision) for s in tools[name].specs()] == expected
+
+
 def test_a_writer_of_summaries(checkpoints: Checkpoints) -> None:
     writer = str(checkpoints("mt5"))
     toolkit = XLMToolkit(summarization_model=writer, summarization_prompt="summarize: ")
