@@ -130,8 +130,10 @@ def find_direction(
 
 def _detect(info: ModelInfo, text: str) -> Detection | None:
     """Detect the language of a text; None only where the model need not know it."""
+    if is_wordless(text):
+        return None
     found = detect_language(text, among=info.sources)
-    if found is None and info.family.source == "tokenizer" and not is_wordless(text):
+    if found is None and info.family.source == "tokenizer":
         raise InputError(
             f"The language of the text {shorten(text, 60)!r} could not be told: name it as the"
             " source language."
@@ -183,7 +185,7 @@ def _resolve(
                 name,
                 model=info.model,
                 suggestions=(str(only),),
-                reason=f"Language {name!r} is not known to {info.model!r}, which {does} {only} alone",
+                reason=f"{info.model!r} does not know language {name!r}: it {does} {only} alone",
             )
         return only, None
     if info.languages is None or (reads and info.sources is None):

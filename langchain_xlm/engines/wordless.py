@@ -8,7 +8,7 @@ import re
 _ADDRESS = re.compile(
     r"""
     (?: https?:// | ftp:// | www\. ) \S+      # web addresses
-    | [\w.+-]+ @ [\w-]+ (?: \.[\w-]+ )+       # mail addresses
+    | (?<![\w.+-]) [\w.+-]{1,64} @ [\w-]{1,63} (?: \.[\w-]{1,63} )+  # mail addresses
     | @ \w+                                   # names on social networks
     """,
     re.VERBOSE | re.IGNORECASE,

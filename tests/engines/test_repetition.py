@@ -86,6 +86,6 @@ def test_long_outputs_are_quick(text: str | None) -> None:
     if text is None:
         rng = random.Random(0)
         text = "".join(rng.choice("abcdefghijklmnopqrst    ") for _ in range(20_000))
-    start = time.perf_counter()
+    start = time.process_time()
     invented_repetition("source", text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

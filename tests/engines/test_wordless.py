@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from langchain_xlm.engines.wordless import is_wordless
@@ -19,3 +21,10 @@ def test_numbers_signs_and_addresses_are_no_words(text: str) -> None:
 )
 def test_letters_of_any_script_are_words(text: str) -> None:
     assert not is_wordless(text)
+
+
+@pytest.mark.parametrize("text", ["a" * 1_000_000, "a." * 500_000, "@a" * 500_000, "a@" * 500_000])
+def test_a_megabyte_without_a_space_is_quick(text: str) -> None:
+    start = time.process_time()
+    is_wordless(text)
+    assert time.process_time() - start < 2
