@@ -9,7 +9,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # No test and no demo asks a model hub for anything.
 OFFLINE := HF_HUB_OFFLINE=1
 
+# For `make starter`: what to do, and the folder with the corpora.
 STAGE ?= all
+DATA ?= $(or $(LANGCHAIN_XLM_DATA),../shared/data)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types layers unit docs bench integration starter constraints clean
@@ -60,7 +62,7 @@ integration: $(VENV)/installed ## public checkpoints at pinned revisions; needs 
 	$(BIN)/python -m pytest integration_tests --force-enable-socket -p no:cacheprovider -rs
 
 starter: $(VENV)/installed-training ## make the bundled checkpoints anew: STAGE=smoke, all or one stage
-	$(OFFLINE) $(BIN)/python -m training $(STAGE)
+	$(OFFLINE) $(BIN)/python -m training $(STAGE) --data $(DATA)
 
 constraints: ## pin what a fresh installation brings today
 	rm -rf build/constraints
