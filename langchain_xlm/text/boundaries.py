@@ -109,7 +109,7 @@ def _character_border(text: str, last: int, low: int, high: int, target: int) ->
     # A slice, because the engine looks back over the whole row of flags at each of them.
     borders = [start + m.end() for m in _CHARACTER.finditer(text[start : high + _NEAR_CHARS])]
     # The search may start or end inside a character, so its first and last border do not count.
-    known = borders[start > last : -1]
+    known = borders[1 if start > last else 0 : -1]
     within = [position for position in known if low <= position <= high]
     return min(within, key=lambda position: abs(position - target), default=target)
 
@@ -118,24 +118,21 @@ def _line_spans(text: str, start: int, end: int, language: str) -> Iterator[tupl
     first, end = trimmed(text, start, end)
     if first >= end:
         return
-    # A part without a letter or digit ("…", "😀") belongs to the sentence before it.
-    pending: tuple[int, int] | None = None
+    spans: list[tuple[int, int]] = []
     for stop in _sentence_ends(text[first:end], language):
-        span = trimmed(text, start if pending is None else pending[1], first + stop)
+        span = trimmed(text, spans[-1][1] if spans else first, first + stop)
         if span[0] == span[1]:
             continue
-        if pending is not None and _joins(text, pending, span):
-            pending = (pending[0], span[1])
+        if spans and _joins(text, spans[-1], span):
+            spans[-1] = (spans[-1][0], span[1])
         else:
-            if pending is not None:
-                yield pending
-            pending = span
-    if pending is not None:
-        yield pending
+            spans.append(span)
+    yield from spans
 
 
 def _joins(text: str, left: tuple[int, int], right: tuple[int, int]) -> bool:
-    # Only the end of the left part matters: looking at all of it would be quadratic.
+    # A part without a letter or digit ("…", "😀") belongs to the sentence before it. Of that
+    # sentence only the end matters: looking at all of it would be quadratic.
     tail = text[max(left[0], left[1] - 8) : left[1]]
     return _WORD.search(text, *right) is None or _ABBREVIATED.fullmatch(tail) is not None
 

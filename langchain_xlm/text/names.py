@@ -28,6 +28,7 @@ _QUALIFIED: Final = (
 )
 # Placeholders of ISO 639 that name no language: several, uncoded, no content.
 _NO_LANGUAGE: Final = frozenset({"mul", "mis", "zxx"})
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _PRIVATE: Final = re.compile(r"q[a-t][a-z]")
 
 
@@ -45,7 +46,7 @@ def read_subtags(name: str) -> Subtags | None:
     text = unicodedata.normalize("NFC", name).strip()
     if (decorated := _DECORATED.fullmatch(text)) is not None:
         text = decorated["marian"] or decorated["m2m"]
-    if not text or len(text) > LONGEST_NAME:
+    if not text or len(text) > LONGEST_NAME or _SURROGATE.search(text):
         return None
     return _read_code(text) or _read_name(text) or _read_qualified(text) or _read_plain(text)
 
