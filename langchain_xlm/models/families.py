@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -179,7 +179,7 @@ def families_of(model_type: object, *, task: Task, model: str) -> tuple[Family, 
         raise IncompatibleModelError(
             model,
             task=task,
-            found=f"it is a {rows[0].name} model ({', '.join(rows[0].tasks)})",
+            found=f"it is a model of {_names(rows)}, which serve as {', '.join(rows[0].tasks)}",
             advice=_ADVICE[task],
         )
     return serving
@@ -206,13 +206,16 @@ def find_family(
     for family in rows:
         if not family.marks or any(mark in vocabulary for mark in family.marks):
             return family
-    names = " or ".join(family.name for family in rows)
     raise IncompatibleModelError(
         model,
         task=task,
-        found=f"its model_type is {model_type!r} but its vocabulary is not that of {names}",
+        found=f"its model_type is {model_type!r} but its vocabulary is not that of {_names(rows)}",
         advice=advice_for(task),
     )
+
+
+def _names(rows: Iterable[Family]) -> str:
+    return " or ".join(family.name for family in rows)
 
 
 def advice_for(task: Task) -> str:

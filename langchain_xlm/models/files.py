@@ -13,7 +13,14 @@ from typing import Any
 from langchain_xlm.errors import ModelLoadError, ModelNotFoundError
 from langchain_xlm.models.config import LoadSpec
 
-__all__ = ["checkpoint_fingerprint", "commit_of", "find_file", "find_weights", "read_json"]
+__all__ = [
+    "checkpoint_fingerprint",
+    "commit_of",
+    "find_file",
+    "find_weights",
+    "read_json",
+    "read_json_value",
+]
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = (

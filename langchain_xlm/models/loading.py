@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["LoadedModel", "load_model"]
 
 _log = logging.getLogger("langchain_xlm")
+# `from_pretrained` replaces functions of torch and methods of its own classes while it runs: two
+# at once leave weights untied, or report tied weights as missing.
+_one_at_a_time = threading.Lock()
 # Tokenizers write about 1e30 where no limit is set.
 _LONGEST_WINDOW = 1_000_000
 
@@ -81,7 +85,7 @@ def load_model(spec: LoadSpec) -> LoadedModel:
     settings = checks.read_settings(spec)
     placement.check_packages(spec, settings)
     files.find_weights(spec)
-    with quiet_transformers():
+    with _one_at_a_time, quiet_transformers():
         tokenizer = _load_tokenizer(spec)
         vocabulary = _vocabulary(tokenizer)
         family = find_family(settings["model_type"], vocabulary, task=spec.task, model=spec.model)
