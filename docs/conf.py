@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed_version
+import re
+from textwrap import indent
 from typing import Any
+
+import langchain_xlm
+
+# autodoc imports modules as a type checker would, which pydantic cannot bear; what is imported
+# already is taken as it is.
+for name in langchain_xlm.__all__:
+    getattr(langchain_xlm, name)
 
 project = "langchain-xlm"
 author = "langchain-xlm developers"
 copyright = "2026, langchain-xlm developers"
-release = installed_version("langchain-xlm")
+release = langchain_xlm.__version__
 
 extensions = [
     "myst_parser",
@@ -35,13 +43,23 @@ copybutton_prompt_text = r"\$ "
 copybutton_prompt_is_regexp = True
 
 
-def leave_out_module_docstrings(
+def prepare_docstring(
     app: object, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Leave out what a module says of itself; the pages say it in their own words."""
+    """Make reStructuredText of a docstring, whose code is marked as in Markdown.
+
+    What a module says of itself is left out: the pages say it in their own words.
+    """
     if what == "module":
         lines.clear()
+        return
+    text = "\n".join(lines)
+    text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", text)
+    fence = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+    text = fence.sub(lambda f: f"{f[1]}.. code-block:: {f[2]}\n\n{indent(f[3], '    ')}", text)
+    lines[:] = text.split("\n")
 
 
 def setup(app: Any) -> None:
-    app.connect("autodoc-process-docstring", leave_out_module_docstrings)
+    # Before napoleon, which reads the sections.
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=100)

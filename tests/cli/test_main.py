@@ -62,6 +62,16 @@ def test_help_of_a_command_loads_no_torch():
     assert run.stderr.strip() == "False"
 
 
+def test_the_module_is_the_command():
+    run = subprocess.run(
+        [sys.executable, "-m", "langchain_xlm.cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == __version__
+
+
 def test_version(command):
     assert command("--version").out.strip() == __version__
 
