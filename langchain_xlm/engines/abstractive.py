@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from langchain_xlm.engines.directions import ModelInfo
 from langchain_xlm.engines.extractive import ALREADY_SHORT, TOO_LONG
 from langchain_xlm.engines.generator import GeneratedText, GenerationSettings, Generator
 from langchain_xlm.engines.summary_length import SummaryLength
+from langchain_xlm.errors import UnsupportedLanguageError
 from langchain_xlm.runtime.flow import Flow
 from langchain_xlm.text.segments import split_sentences
 
@@ -121,10 +123,19 @@ def write_summary(
 def _languages(generator: Generator, language: str | None) -> Flow[tuple[str | None, str | None]]:
     """Name the document's language to the model for reading and writing, if it knows it."""
     info = yield from generator.info()
-    reads = language if info.sources is None or language in info.sources else None
-    # Elsewhere a target would make the checkpoint translate.
-    writes_any = info.family.target == "first-token" and info.targets is not None
-    return reads, language if writes_any and language in (info.targets or ()) else None
+    known = _known(info, language)
+    # Elsewhere than in the first token, a target would make the checkpoint translate.
+    writes = known if info.family.target == "first-token" else None
+    return known if info.sources else language, writes
+
+
+def _known(info: ModelInfo, language: str | None) -> str | None:
+    if language is None or info.languages is None:
+        return None
+    try:
+        return info.languages.resolve(language)[0].tag
+    except UnsupportedLanguageError:
+        return None
 
 
 def _parts(written: GeneratedText, *, number: int) -> Sequence[WrittenPiece]:

@@ -21,7 +21,8 @@ from langchain_xlm.engines.summary_length import SummaryLength
 from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.runtime.flow import Flow
-from langchain_xlm.text.detection import detect_language
+from langchain_xlm.text.detection import Detection, detect_language
+from langchain_xlm.text.languages import find_language
 from langchain_xlm.tools.decoding_fields import DecodingFields
 from langchain_xlm.tools.results import (
     DetectedLanguage,
@@ -32,7 +33,7 @@ from langchain_xlm.tools.results import (
 )
 from langchain_xlm.tools.sharing import loading_arguments
 from langchain_xlm.tools.tool import CheckedText, XLMTool
-from langchain_xlm.tools.translation import XLMTranslationTool, describe_flags
+from langchain_xlm.tools.translation import NamedLanguage, XLMTranslationTool, describe_flags
 
 _DEFAULT_SENTENCES = 3
 
@@ -65,10 +66,15 @@ class SummarizationArguments(BaseModel):
     max_words: int | None = Field(
         default=None, ge=1, description="How many words the summary may have at the most."
     )
-    target_language: str | None = Field(
+    target_language: NamedLanguage = Field(
         default=None,
         description="The language of the summary, as a code such as 'fr' or a name such as"
         " 'French'. Leave it out to keep the language of the text.",
+    )
+    source_language: NamedLanguage = Field(
+        default=None,
+        description="The language of the text, as a code or a name. Leave it out to have it"
+        " detected.",
     )
 
 
@@ -118,6 +124,7 @@ class XLMSummarizationTool(DecodingFields, XLMTool):
         max_sentences: int | None = None,
         max_words: int | None = None,
         target_language: str | None = None,
+        source_language: str | None = None,
     ) -> Flow[tuple[str, dict[str, Any]]]:
         """Summarize one document for an agent.
 
@@ -126,6 +133,7 @@ class XLMSummarizationTool(DecodingFields, XLMTool):
             max_sentences: Length of the summary; None leaves it to the tool's fields.
             max_words: Length of the summary in words, likewise.
             target_language: Language of the summary by any name; None keeps the document's.
+            source_language: Language of the document by any name; None detects it.
 
         Yields:
             Futures to wait for.
@@ -136,12 +144,19 @@ class XLMSummarizationTool(DecodingFields, XLMTool):
         """
         length = self._length(max_sentences, max_words)
         direction: Direction | None = None
+        found: Detection | None = None
         if target_language is not None:
             # Asked first, so that an unknown language is reported before the long work.
             generator = Generator(self._translator().load_spec("seq2seq"))
-            direction = yield from generator.direction(text, target=target_language)
-        found = direction.detected if direction else detect_language(text)
-        language = direction.source if direction else found.tag if found else None
+            direction = yield from generator.direction(
+                text, source=source_language, target=target_language
+            )
+            language, found = direction.source, direction.detected
+        elif source_language is not None:
+            language = find_language(source_language).tag
+        else:
+            found = detect_language(text)
+            language = found.tag if found else None
         summary = yield from self._summarize(text, language, length)
         translation: TranslationResult | None = None
         if direction is not None and direction.source != direction.target and summary.text.strip():

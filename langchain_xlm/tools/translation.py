@@ -28,6 +28,10 @@ def _none_if_automatic(name: object) -> object:
     return name
 
 
+NamedLanguage = Annotated[str | None, BeforeValidator(_none_if_automatic)]
+"""A language argument that may be left out."""
+
+
 class TranslationArguments(BaseModel):
     """What an agent passes to `xlm_translate`."""
 
@@ -39,7 +43,7 @@ class TranslationArguments(BaseModel):
         description="The language to translate into: a code such as 'fr' or 'zh-Hant', or a name"
         " such as 'French'."
     )
-    source_language: Annotated[str | None, BeforeValidator(_none_if_automatic)] = Field(
+    source_language: NamedLanguage = Field(
         default=None,
         description="The language of the text, as a code or a name. Leave it out to have it"
         " detected; give it for very short texts.",

@@ -83,7 +83,7 @@ def test_summaries_are_summarized_until_one_is_left(generator: Generator) -> Non
         read = "".join(piece.source for piece in now)
         assert "".join(read.split()) == "".join("".join(p.summary for p in before).split())
     last = [piece for piece in written.pieces if piece.round == max(rounds)]
-    assert "".join(p.summary for p in last).split() == written.text.split()
+    assert "".join("".join(p.summary for p in last).split()) == "".join(written.text.split())
 
 
 def test_it_stops_as_soon_as_the_length_is_right(generator: Generator) -> None:

@@ -119,10 +119,10 @@ def test_parallel_calls_answer_as_single_ones(toolkit: XLMToolkit, run: Run) -> 
 
 GERMAN = {"target_language": "German"}
 MENDABLE: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
-    ("xlm_translate", {"text": "Hi!", "target_language": "Frnech"}, "French", GERMAN),
-    ("xlm_translate", {"text": "Hi!", "target_language": "tlh"}, "tlh", GERMAN),
-    ("xlm_translate", {"text": "Hi!"}, "target_language", GERMAN),
-    ("xlm_translate", {"text": "  ", "target_language": "de"}, "blank", {"text": "Hi!"}),
+    ("xlm_translate", {"text": "Good morning!", "target_language": "Frnech"}, "French", GERMAN),
+    ("xlm_translate", {"text": "Good morning!", "target_language": "tlh"}, "tlh", GERMAN),
+    ("xlm_translate", {"text": "Good morning!"}, "target_language", GERMAN),
+    ("xlm_translate", {"text": "  ", "target_language": "de"}, "blank", {"text": "Good morning!"}),
     ("xlm_summarize", {"text": None}, "text", {"text": ARTICLE}),
     ("xlm_summarize", {"text": ARTICLE, "target_language": "Germna"}, "German", GERMAN),
     ("xlm_summarize", {"text": ARTICLE, "max_sentences": 0}, "max_sentences", {"max_sentences": 1}),

@@ -134,6 +134,19 @@ def test_a_misspelt_language_is_reported_before_any_work(tool: XLMSummarizationT
     assert all(spec.task != "encoder" for spec in loaded_models())
 
 
+def test_the_language_of_the_document_can_be_named(tool: XLMSummarizationTool) -> None:
+    artifact = call(tool, text=ARTICLE, max_sentences=1, source_language="German").artifact
+    assert (artifact["source_language"], artifact["detected"]) == ("de", None)
+    text = "Ok. Ok ok! Hm hm hm."  # too little to tell a language by
+    asked = {"text": text, "max_sentences": 1, "target_language": "fr", "source_language": "en"}
+    artifact = call(tool, **asked).artifact
+    assert artifact["translation"]["source_language"] == "en"
+    assert call(tool, text=ARTICLE, source_language="auto").artifact["source_language"] == "en"
+    wrong = call(tool, text=ARTICLE, source_language="Germna")
+    assert wrong.status == "error"
+    assert "German" in wrong.text
+
+
 def test_abstractive(checkpoints: Checkpoints) -> None:
     folder = str(checkpoints("mbart50", window=64))
     tool = XLMSummarizationTool(summarization_model=folder, device="cpu", max_new_tokens=8)
@@ -231,5 +244,6 @@ def test_a_model_for_another_task(checkpoints: Checkpoints) -> None:
 def test_schema_is_written_for_a_language_model(tool: XLMSummarizationTool) -> None:
     schema = tool.get_input_schema().model_json_schema()
     assert schema["required"] == ["text"]
-    assert set(schema["properties"]) == {"text", "max_sentences", "max_words", "target_language"}
+    languages = {"target_language", "source_language"}
+    assert set(schema["properties"]) == {"text", "max_sentences", "max_words", *languages}
     assert all(field["description"] for field in schema["properties"].values())
