@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,6 +21,10 @@ __all__ = ["FLAGS", "GeneratedPiece", "GeneratedText", "GenerationSettings", "Ge
 
 Granularity = Literal["sentence", "window"]
 
+_WORD = re.compile(r"\w+")
+# Shorter pieces are often names, titles or loan words.
+_SENTENCE_WORDS = 4
+
 FLAGS = {
     "copied": "taken over as it is, for it has no words to translate",
     "empty": "the model wrote nothing for it",
@@ -27,6 +32,7 @@ FLAGS = {
     "length_limit": "cut off at the length limit of the output",
     "repetition": "repeats itself and cannot be relied on",
     "repetition_retried": "written with other settings, for it repeated itself at first",
+    "untranslated": "came back in the words of the source",
     "unknown_characters": "some characters are unknown to the model and may be missing",
     "same_language": "already in the target language and returned as it is",
     "unchecked_direction": "the model does not say which languages it knows",
@@ -182,7 +188,13 @@ class Generator:
 def _assemble(text: str, direction: Direction, rows: Sequence[WrittenRow]) -> GeneratedText:
     segments: list[Segment] = [row.segment for row in rows]
     pieces = tuple(
-        GeneratedPiece(row.segment.text, row.segment.start, row.segment.end, row.text, row.flags)
+        GeneratedPiece(
+            source=row.segment.text,
+            start=row.segment.start,
+            end=row.segment.end,
+            text=row.text,
+            flags=(*row.flags, "untranslated") if _is_untranslated(row, direction) else row.flags,
+        )
         for row in rows
     )
     return GeneratedText(
@@ -193,3 +205,11 @@ def _assemble(text: str, direction: Direction, rows: Sequence[WrittenRow]) -> Ge
             dict.fromkeys([*direction.flags, *(flag for piece in pieces for flag in piece.flags)])
         ),
     )
+
+
+def _is_untranslated(row: WrittenRow, direction: Direction) -> bool:
+    """Tell whether a sentence came back as it was; names and single words rightly may."""
+    if direction.target is None or direction.source == direction.target or "copied" in row.flags:
+        return False
+    words = _WORD.findall(row.segment.text.casefold())
+    return len(words) >= _SENTENCE_WORDS and words == _WORD.findall(row.text.casefold())

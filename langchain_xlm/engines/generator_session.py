@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from langchain_xlm.engines.decoding import (
     GenerationSettings,
@@ -21,6 +23,9 @@ from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.loading import LoadedModel, load_model
 from langchain_xlm.runtime.batching import Unit
 from langchain_xlm.text.segments import Segment, pack, split_sentences, split_to_fit
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
 
 # How many pieces are tokenized at a time, and how much of a long text is split at a time.
 _CHUNK = 64
@@ -110,7 +115,7 @@ class GeneratorSession:
         loaded = load_model(spec)
         self._loaded = loaded
         self._tokenizer = loaded.tokenizer
-        self._defaults = loaded.model.generation_config
+        self._defaults = _complete(loaded)
         # `generate` fills what a given configuration leaves at None from the model's own. With
         # an empty one there, None means none.
         loaded.model.generation_config = GenerationConfig()
@@ -262,6 +267,17 @@ class GeneratorSession:
             text = " ".join(text.splitlines())
         repetition = invented_repetition(source, text) if text else 1.0
         return _Attempt(text, tuple(flags), repetition)
+
+
+def _complete(loaded: LoadedModel) -> GenerationConfig:
+    """Copy the checkpoint's generation settings, with the ids that older files keep elsewhere."""
+    defaults = copy.deepcopy(loaded.model.generation_config)
+    assert defaults is not None, "every model that generates has one"
+    for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id"):
+        homes = (defaults, loaded.config, loaded.tokenizer)
+        known = (getattr(home, name, None) for home in homes)
+        setattr(defaults, name, next((value for value in known if value is not None), None))
+    return defaults
 
 
 def decoder_window(loaded: LoadedModel) -> int:

@@ -8,12 +8,24 @@ from typing import Any
 
 import pytest
 
-from langchain_xlm.engines.generator import FLAGS, GeneratedText, GenerationSettings, Generator
-from langchain_xlm.engines.generator_session import GenerationRequest, GeneratorSession
+from langchain_xlm.engines.directions import Direction
+from langchain_xlm.engines.generator import (
+    FLAGS,
+    GeneratedText,
+    GenerationSettings,
+    Generator,
+    _assemble,
+)
+from langchain_xlm.engines.generator_session import (
+    GenerationRequest,
+    GeneratorSession,
+    WrittenRow,
+)
 from langchain_xlm.errors import IncompatibleModelError, InputError, ModelRunError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.runtime.flow import run_flow
 from langchain_xlm.runtime.pool import unload_models
+from langchain_xlm.text.segments import Segment
 
 Checkpoints = Callable[..., Path]
 
@@ -197,7 +209,7 @@ def test_windows_hold_as_many_sentences_as_fit(checkpoints: Checkpoints) -> None
     (sentences,) = generate(folder, [text])
     (windows,) = generate(folder, [text], granularity="window")
     assert len(sentences.pieces) == 30
-    assert 1 < len(windows.pieces) < 15
+    assert 1 < len(windows.pieces) <= 15
     assert "".join(piece.source for piece in windows.pieces).count("The book") == 30
 
 
@@ -232,13 +244,7 @@ def test_a_forced_end_does_not_hide_the_cut(
 def test_a_checkpoint_that_ends_at_once_is_flagged_empty(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(checkpoints("nllb"), folder)
-    from transformers import AutoModelForSeq2SeqLM
-
-    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
-    model.final_logits_bias[0, 2] = 1e4
-    model.save_pretrained(folder)
+    folder = change_generation(checkpoints("nllb"), tmp_path, sequence_bias=[[[2], 100.0]])
     (result,) = generate(folder, ["The weather is nice.\nNo."])
     assert result.flags == ("empty",)
     assert result.text == "\n"
@@ -310,3 +316,35 @@ def test_every_flag_is_explained(checkpoints: Checkpoints) -> None:
     for result in generate(folder, ["The weather. 🙂 Hello.\n12"]):
         assert set(result.flags) <= set(FLAGS)
         assert "unknown_characters" in result.flags
+
+
+def test_a_sentence_that_comes_back_as_it_was_is_flagged() -> None:
+    direction = Direction("en", "de")
+    text = "The weather is nice today. Angela Merkel. It rains."
+
+    def row(start: int, end: int, written: str) -> WrittenRow:
+        return WrittenRow(0, Segment(text[start:end], start, end), written)
+
+    result = _assemble(
+        text,
+        direction,
+        [
+            row(0, 26, "the weather is nice today!"),
+            row(27, 41, "Angela Merkel."),
+            row(42, 51, "Es."),
+        ],
+    )
+    assert [piece.flags for piece in result.pieces] == [("untranslated",), (), ()]
+    same = _assemble(text, Direction("en", "en"), [row(0, 26, text[:26])])
+    assert same.flags == ()
+
+
+def test_ids_that_older_files_keep_elsewhere_are_found(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(checkpoints("encoder-decoder"), folder)
+    (folder / "generation_config.json").write_text("{}")
+    assert generate(folder, [SENTENCES[2]]) == generate(
+        checkpoints("encoder-decoder"), [SENTENCES[2]]
+    )
