@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from langchain_xlm.engines.centrality import Vectors, choose_diverse, lexrank
+from langchain_xlm.engines.centrality import Scores, Vectors, choose_diverse, lexrank
 from langchain_xlm.engines.encoder import Encoder
 from langchain_xlm.engines.summary_length import SummaryLength
 from langchain_xlm.runtime.flow import Flow
@@ -26,6 +26,8 @@ _LONGEST_SENTENCE_WORDS = 120
 # Headings, list marks and interjections tell too little to stand in a summary, as long as there
 # are fuller sentences.
 _FRAGMENT_WORDS = 3
+# Advantage of the first sentence of a document over the last.
+_BEGINNING = 0.25
 _SENTENCE_END = re.compile(r"[.!?…。！？｡؟۔।॥:;]['\"”’»)\]」』]*$")
 
 
@@ -55,9 +57,10 @@ def extract_summary(
 ) -> Flow[Extract]:
     """Choose the sentences that stand for a document.
 
-    Sentences are ranked by continuous LexRank over their vectors and chosen by maximal marginal
-    relevance (see `engines.centrality`). A sentence that stands several times in the document
-    counts once. A document that is short enough comes back whole, and no model is loaded.
+    Sentences are ranked by continuous LexRank over their vectors, those at the beginning with a
+    small advantage, and chosen by maximal marginal relevance (see `engines.centrality`). A
+    sentence that stands several times in the document counts once. A document that is short
+    enough comes back whole, and no model is loaded.
 
     Args:
         encoder: Makes the sentence vectors.
@@ -87,15 +90,16 @@ def extract_summary(
     embedded = yield from encoder.embed([segments[index].text for index in candidates])
     vectors = unit_length(embedded.vectors)
     centrality = lexrank(vectors)
+    relevance = favour_beginning(centrality, candidates, count=len(segments))
     chosen = choose_diverse(
         vectors,
-        centrality,
+        relevance,
         lengths=[words[row] for row in rows],
         max_sentences=length.max_sentences,
         max_length=length.max_words,
     )
     if not chosen:
-        chosen = [int(np.argmax(centrality))]
+        chosen = [int(np.argmax(relevance))]
         flags = (*flags, TOO_LONG)
     chosen.sort()
     return _extract(
@@ -107,6 +111,26 @@ def extract_summary(
         flags,
         ranked=True,
     )
+
+
+def favour_beginning(centrality: Scores, indices: Sequence[int], *, count: int) -> Scores:
+    """Give the sentences at the beginning a small advantage: there a document says its topic.
+
+    Args:
+        centrality: Score of each candidate.
+        indices: Its place in the document.
+        count: How many sentences the document has.
+
+    Returns:
+        The scores, a quarter more for the first sentence, falling evenly to the last.
+
+    Source:
+        The position feature that Erkan and Radev 2004, section 5, join with LexRank; defined in
+        Radev et al. 2004, section 3.3, https://doi.org/10.1016/j.ipm.2003.10.006
+    """
+    position = (count - np.asarray(indices, dtype=np.float64)) / count
+    favoured: Scores = centrality * (1.0 + _BEGINNING * position)
+    return favoured
 
 
 def document_sentences(text: str, language: str | None) -> list[Segment]:
@@ -192,7 +216,7 @@ def _extract(
     text: str,
     segments: Sequence[Segment],
     indices: list[int],
-    scores: np.ndarray,
+    scores: Scores,
     language: str | None,
     flags: tuple[str, ...],
     *,

@@ -13,6 +13,7 @@ from langchain_xlm.engines.extractive import (
     Extract,
     document_sentences,
     extract_summary,
+    favour_beginning,
     join_sentences,
     unit_length,
 )
@@ -167,6 +168,15 @@ def test_joining() -> None:
     assert join_sentences(text, segments, [1, 3], "en") == "One is here. Three is here."
     assert join_sentences(text, segments, [0, 2], "en") == "Title\nTwo is here."
     assert join_sentences(text, segments, [0, 1], None) == "Title\n\nOne is here."
+
+
+def test_the_beginning_has_a_small_advantage() -> None:
+    even = np.full(4, 0.25)
+    favoured = favour_beginning(even, [0, 1, 2, 7], count=8)
+    assert list(favoured) == sorted(favoured, reverse=True)
+    np.testing.assert_allclose(favoured / even, [1.25, 1.21875, 1.1875, 1.03125])
+    # A clearly more central sentence wins from anywhere.
+    assert favour_beginning(np.array([0.2, 0.3]), [0, 7], count=8).argmax() == 1
 
 
 def test_unit_length() -> None:
