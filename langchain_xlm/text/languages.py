@@ -293,14 +293,15 @@ def _asked_script(tag: str) -> str | None:
 @cache
 def _macrolanguages() -> dict[str, str]:
     """Read from IANA's registry which languages belong to a macrolanguage."""
-    # Those with a two-letter code are left out: Indonesian belongs to Malay, and yet nobody
-    # who asks for Malay means it.
+    # It lists languages that have a two-letter code under that, so that the three-letter codes
+    # of a vocabulary do not find them: Indonesian belongs to Malay, and yet nobody who asks for
+    # Malay means it.
     from language_data.registry_parser import parse_registry  # type: ignore[import-untyped]
 
     return {
         entry["Subtag"]: entry["Macrolanguage"]
         for entry in parse_registry()
-        if "Macrolanguage" in entry and len(entry["Subtag"]) == 3
+        if "Macrolanguage" in entry
     }
 
 

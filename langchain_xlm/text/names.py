@@ -173,7 +173,7 @@ def _listed(kind: str, text: str) -> str | None:
     # Names of one or two Latin letters ("a", "ga") mean obscure languages, never the one meant.
     if len(key) < 3 and key.isascii():
         return None
-    # The list for all languages at once leaves out names that differ between them ("Hindi").
+    # The list for all languages at once leaves out names that differ between them ("Ladino").
     for language in ("und", "en"):
         names = _name_list(language, kind)
         if key in names:

@@ -107,6 +107,7 @@ class TestFindLanguage:
             ("العربية", "ar"),
             ("हिन्दी", "hi"),
             ("Hindi", "hi"),
+            ("Ladino", "lad"),
             ("Mandarin", "zh"),
             ("Farsi", "fa"),
             ("Tagalog", "fil"),
