@@ -9,6 +9,7 @@ import pytest
 
 from docs import snippets
 from langchain_xlm import errors
+from langchain_xlm.engines.generator import FLAGS
 from langchain_xlm.models.config import LoadingFields
 from langchain_xlm.models.families import FAMILIES
 
@@ -85,6 +86,12 @@ def test_every_family_and_loading_field_is_in_the_pages():
     command = snippets.ROOT.joinpath("docs/cli.md").read_text("utf-8")
     for name in LoadingFields.model_fields:
         assert f"--{name.replace('_', '-')}" in command
+
+
+def test_every_flag_of_a_translation_is_explained():
+    page = snippets.ROOT.joinpath("docs/tools.md").read_text("utf-8")
+    for flag in FLAGS:
+        assert f"`{flag}`" in page
 
 
 def test_links_between_pages_lead_somewhere():

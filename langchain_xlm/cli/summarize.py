@@ -8,7 +8,7 @@ import typer
 
 from langchain_xlm.cli.answers import JsonOption, Question, ask, warn, write_json
 from langchain_xlm.cli.loading import Loading, with_loading_options
-from langchain_xlm.cli.texts import FileOption, TextArguments, read_texts
+from langchain_xlm.cli.texts import FileOption, SourceOption, TextArguments, read_texts
 
 
 @with_loading_options
@@ -35,6 +35,7 @@ def summarize(
         str | None,
         typer.Option("--to", "-t", metavar="LANGUAGE", help="Language of the summary."),
     ] = None,
+    source: SourceOption = None,
     translation_model: Annotated[
         str,
         typer.Option("--translation-model", metavar="TEXT", help="Model that translates for --to."),
@@ -51,7 +52,12 @@ def summarize(
         translation_model=translation_model,
         handle_tool_error=False,
     )
-    asked = {"max_sentences": sentences, "max_words": words, "target_language": to}
+    asked = {
+        "max_sentences": sentences,
+        "max_words": words,
+        "target_language": to,
+        "source_language": source,
+    }
     arguments = {name: value for name, value in asked.items() if value is not None}
     questions = (Question(given, arguments) for given in read_texts(texts, files))
     for number, answer in enumerate(ask(tool, questions)):

@@ -18,6 +18,12 @@ TextArguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="TEXT", help="Texts; without any, standard input is read."),
 ]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="LANGUAGE", help="Language of the texts; detected when left out."
+    ),
+]
 FileOption = Annotated[
     list[Path] | None,
     typer.Option(

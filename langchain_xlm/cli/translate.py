@@ -8,7 +8,7 @@ import typer
 
 from langchain_xlm.cli.answers import JsonOption, Question, ask, warn, write_json
 from langchain_xlm.cli.loading import Loading, with_loading_options
-from langchain_xlm.cli.texts import FileOption, LinesOption, TextArguments, read_texts
+from langchain_xlm.cli.texts import FileOption, LinesOption, SourceOption, TextArguments, read_texts
 
 
 @with_loading_options
@@ -25,12 +25,7 @@ def translate(
             " several times.",
         ),
     ],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="LANGUAGE", help="Language of the texts; detected when left out."
-        ),
-    ] = None,
+    source: SourceOption = None,
     num_beams: Annotated[
         int | None,
         typer.Option(
