@@ -92,6 +92,7 @@ def load_model(spec: LoadSpec) -> LoadedModel:
         model, report = _load_weights(spec, family)
     tokens = _language_tokens(family, vocabulary)
     checks.check_loaded_weights(spec, settings, report)
+    placement.check_offload(spec, model)
     checks.check_vocabulary(spec, model, tokenizer, tokens)
     return LoadedModel(
         spec=spec,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
-__all__ = ["check_packages", "from_pretrained_arguments", "input_device"]
+__all__ = ["check_offload", "check_packages", "from_pretrained_arguments", "input_device"]
 
 
 # Where the name to import is not the name to install; its parent is there in any case or not.
@@ -99,6 +99,32 @@ def from_pretrained_arguments(
         exact = _exact_modules(spec, config, model_class, device=main)
         arguments["quantization_config"] = _quantization(spec, dtype, exact)
     return arguments
+
+
+def check_offload(spec: LoadSpec, model: PreTrainedModel) -> None:
+    """Refuse a model with shared weights on the disk, which would fail when it runs.
+
+    Weights that two modules share are saved once, under the name of one; accelerate looks on the
+    disk for each under its own name.
+
+    Args:
+        spec: What was loaded.
+        model: The model, placed.
+
+    Raises:
+        ConfigurationError: With the module to place elsewhere.
+    """
+    places = getattr(model, "hf_device_map", None) or {}
+    if "disk" not in places.values():
+        return
+    for name in sorted(model.all_tied_weights_keys):
+        owners = [part for part in places if not part or f"{name}.".startswith(f"{part}.")]
+        if owners and places[max(owners, key=len)] == "disk":
+            raise ConfigurationError(
+                f"{spec.model!r} shares the weights {name}, which the device map sends to the"
+                f" disk, where they cannot be shared. Give {name.rpartition('.')[0]!r} a place of"
+                " its own, such as 'cpu', or max_memory more room."
+            )
 
 
 def input_device(model: PreTrainedModel) -> torch.device:
@@ -217,7 +243,7 @@ def _quantization(
         }
     else:
         settings = json.loads(spec.quantization)
-    return BitsAndBytesConfig(**settings)  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(**settings)
 
 
 def _repacks_weights() -> bool:

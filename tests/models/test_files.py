@@ -14,12 +14,12 @@ import pytest
 from langchain_xlm.errors import ModelLoadError, ModelNotFoundError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.files import (
+    checkpoint_fingerprint,
     commit_of,
     find_file,
     find_weights,
     read_json,
     read_json_value,
-    checkpoint_fingerprint,
 )
 from langchain_xlm.models.loading import load_model
 
