@@ -8,7 +8,16 @@ from pathlib import Path
 
 import torch
 
-from training import curves, encoder, evaluate, export, teacher, translation, vocabulary
+from training import (
+    curves,
+    encoder,
+    evaluate,
+    export,
+    teacher,
+    traditional,
+    translation,
+    vocabulary,
+)
 from training.corpus import read_corpus, read_sentiment
 from training.progress import record_to
 from training.recipe import DEFAULT_PATH, read_recipe
@@ -78,13 +87,15 @@ def main() -> None:
             encoder.run(corpus, sentiment, tokenizer, vectors, work, recipe.encoder, device)
         student = export.load_encoder(work)
     if "export" in stages:
-        export.export_encoder(student, tokenizer, checkpoints / "encoder", recipe.encoder)
+        counts = traditional.used(tokenizer, corpus, sentiment)
+        widened = traditional.widen(tokenizer, counts)
+        export.export_encoder(student, widened, checkpoints / "encoder", recipe.encoder)
         student = export.load_encoder(work)
     if "translation" in stages:
         translation.run(corpus, student, tokenizer, work, recipe.translation, device)
     if "export" in stages:
         model = export.load_translation(work, student, recipe.translation)
-        export.export_translation(model, tokenizer, checkpoints / "translation", recipe.translation)
+        export.export_translation(model, widened, checkpoints / "translation", recipe.translation)
     if "evaluate" in stages:
         parts = arguments.part or list(evaluate.PARTS)
         if smoke and not arguments.part:

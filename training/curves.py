@@ -78,7 +78,7 @@ def run(log: Path, folder: Path) -> None:
 
     series = read(log, "translation")
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), constrained_layout=True)
-    losses = {"loss": "smoothed", "plain": "plain"}
+    losses = {"loss": "without smoothing"}
     _draw(axes[0], series, losses, "Cross-entropy, training batches", "nats per token")
     scores = {"european": "de fr es nl, both ways", "asian_to_en": "ja tr zh into English"}
     _draw(axes[1], series, scores, "chrF++, development pairs", "chrF++")

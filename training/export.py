@@ -22,7 +22,7 @@ from training.recipe import EncoderRecipe, TranslationRecipe
 from training.vocabulary import CONTROL
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from training.traditional import Widened
 
 SENTENCE_TRANSFORMERS = {
     "modules.json": [
@@ -126,7 +126,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 def export_encoder(
     model: XLMRobertaForSequenceClassification,
-    tokenizer: Tokenizer,
+    widened: Widened,
     folder: Path,
     recipe: EncoderRecipe,
 ) -> None:
@@ -137,7 +137,7 @@ def export_encoder(
 
     Args:
         model: The finished encoder with its sentiment head.
-        tokenizer: The shared tokenizer.
+        widened: The shared tokenizer, with traditional Chinese.
         folder: Where the checkpoint goes; what is there is replaced.
         recipe: The window.
     """
@@ -150,8 +150,9 @@ def export_encoder(
     model.roberta.pooler.dense = torch.nn.Linear(width, width)
     torch.nn.init.eye_(model.roberta.pooler.dense.weight)
     torch.nn.init.zeros_(model.roberta.pooler.dense.bias)
+    widened.copy_into(model.roberta.embeddings.word_embeddings)
     _save_halved(model, made)
-    vocabulary.save(tokenizer, made, max_tokens=window)
+    vocabulary.save(widened.tokenizer, made, max_tokens=window)
     for name, value in SENTENCE_TRANSFORMERS.items():
         _write(made / name, value)
     _write(made / "sentence_bert_config.json", {"max_seq_length": window, "do_lower_case": False})
@@ -166,13 +167,13 @@ def export_encoder(
 
 
 def export_translation(
-    model: EncoderDecoderModel, tokenizer: Tokenizer, folder: Path, recipe: TranslationRecipe
+    model: EncoderDecoderModel, widened: Widened, folder: Path, recipe: TranslationRecipe
 ) -> None:
     """Write the translation model.
 
     Args:
         model: The finished model, float32.
-        tokenizer: The shared tokenizer.
+        widened: The shared tokenizer, with traditional Chinese.
         folder: Where the checkpoint goes; what is there is replaced.
         recipe: The window and the search.
     """
@@ -189,8 +190,11 @@ def export_translation(
         max_length=recipe.max_tokens,
         early_stopping=recipe.beams > 1,
     )
+    widened.copy_into(model.encoder.embeddings.word_embeddings)
+    widened.copy_into(model.decoder.roberta.embeddings.word_embeddings, model.decoder.lm_head.bias)
+    model.tie_weights()
     _save_halved(model, made)
-    vocabulary.save(tokenizer, made, max_tokens=recipe.max_tokens)
+    vocabulary.save(widened.tokenizer, made, max_tokens=recipe.max_tokens)
     _put_in_place(made, folder)
     log("export", folder=folder.name, megabytes=size_of(folder) / 1e6)
 
