@@ -11,12 +11,16 @@ from langchain_xlm.errors import ConfigurationError
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
+    from langchain_xlm.models.loading import LoadedModel
+
 # A translation is rarely twice as long as its source in the same model's tokens; the constant
 # leaves room for short sources. Rounded up to a power of two, so that few different limits
 # arise and rows of near lengths share a batch.
 _LENGTH_FACTOR = 2
 _LENGTH_FLOOR = 32
 _MIN_LIMIT = 64
+# Output tokens of a decoder without positions (T5), where its source is not longer.
+_UNLIMITED_OUTPUT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,9 @@ class GenerationSettings:
             raise ConfigurationError(
                 f"repetition_penalty={self.repetition_penalty!r} must be above 0; 1.0 is off."
             )
-        low, high = self.min_new_tokens, self.max_new_tokens
-        if low is not None and high is not None and low > high:
-            raise ConfigurationError(f"min_new_tokens={low} is above max_new_tokens={high}.")
+        least, most = self.min_new_tokens, self.max_new_tokens
+        if least is not None and most is not None and least > most:
+            raise ConfigurationError(f"min_new_tokens={least} is above max_new_tokens={most}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +156,38 @@ def generation_config(defaults: GenerationConfig, plan: Plan) -> GenerationConfi
         config.length_penalty = None
         config.early_stopping = None
     return config
+
+
+def own_defaults(loaded: LoadedModel) -> GenerationConfig:
+    """Copy the checkpoint's generation settings, with the ids that older files keep elsewhere.
+
+    Args:
+        loaded: The model.
+
+    Returns:
+        A copy that `generation_config` can start from.
+    """
+    defaults = copy.deepcopy(loaded.model.generation_config)
+    assert defaults is not None, "every model that generates has one"
+    for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id"):
+        homes = (defaults, loaded.config, loaded.tokenizer)
+        known = (getattr(home, name, None) for home in homes)
+        setattr(defaults, name, next((value for value in known if value is not None), None))
+    return defaults
+
+
+def decoder_window(loaded: LoadedModel) -> int:
+    """Return how many tokens the decoder can hold, its start token left out.
+
+    Args:
+        loaded: The model.
+
+    Returns:
+        The longest output, in tokens.
+    """
+    config = getattr(loaded.config, "decoder", loaded.config)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:  # relative positions have no end; this is where it stops to make sense
+        return max(_UNLIMITED_OUTPUT, loaded.window)
+    # The last token is never read, so the start token takes its position.
+    return int(positions) - loaded.family.position_offset

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
+from langchain_xlm.engines.cutting import cut_pieces
 from langchain_xlm.engines.decoding import (
     GenerationSettings,
     Plan,
+    decoder_window,
     generation_config,
     length_limit,
+    own_defaults,
     retries,
 )
 from langchain_xlm.engines.directions import Direction, ModelInfo
@@ -22,19 +24,11 @@ from langchain_xlm.errors import ModelRunError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.loading import LoadedModel, load_model
 from langchain_xlm.runtime.batching import Unit
-from langchain_xlm.text.segments import Segment, pack, split_sentences, split_to_fit
+from langchain_xlm.text.segments import Segment
 
-if TYPE_CHECKING:
-    from transformers import GenerationConfig
-
-# How many pieces are tokenized at a time, and how much of a long text is split at a time.
-_CHUNK = 64
-_BLOCK_CHARACTERS = 20_000
 # Budgets of one batch, rows times longest source, in tokens.
 _BATCH_TOKENS_CPU = 1_024
 _BATCH_TOKENS_GPU = 8_192
-# Output tokens of a decoder without positions (T5), where its source is not longer.
-_UNLIMITED_OUTPUT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +109,7 @@ class GeneratorSession:
         loaded = load_model(spec)
         self._loaded = loaded
         self._tokenizer = loaded.tokenizer
-        self._defaults = _complete(loaded)
+        self._defaults = own_defaults(loaded)
         # `generate` fills what a given configuration leaves at None from the model's own. With
         # an empty one there, None means none.
         loaded.model.generation_config = GenerationConfig()
@@ -139,22 +133,27 @@ class GeneratorSession:
         for index, (text, direction) in enumerate(
             zip(request.texts, request.directions, strict=True)
         ):
-            target_id = self._wording.token_id(direction.target_token) if direction.forced else None
-            for segments in self._pieces(text, direction, packed=request.packed):
-                worded = [segment for segment in segments if not is_wordless(segment.text)]
-                ids = iter(self._wording.encode([segment.text for segment in worded], direction))
-                units = []
-                for segment in segments:
-                    if is_wordless(segment.text):
-                        units.append(Unit(_Row(index, segment, []), 0, None))
-                        continue
-                    row = next(ids)
-                    limit = length_limit(
-                        len(row), request.settings, decoder_window=self._decoder_window
-                    )
-                    plan = Plan(target_id, limit, request.settings)
-                    units.append(Unit(_Row(index, segment, row), len(row), plan))
-                yield units
+            target_id = self._target_id(direction)
+
+            def count(parts: Sequence[str], direction: Direction = direction) -> list[int]:
+                return [len(ids) for ids in self._wording.encode(parts, direction)]
+
+            pieces = cut_pieces(
+                text,
+                direction.source or "en",
+                limit=self.info.window,
+                count=count,
+                packed=request.packed,
+            )
+            for segments in pieces:
+                worded = [not is_wordless(segment.text) for segment in segments]
+                texts = [s.text for s, words in zip(segments, worded, strict=True) if words]
+                encoded = iter(self._wording.encode(texts, direction))
+                rows = (next(encoded) if words else None for words in worded)
+                yield [
+                    self._unit(index, segment, ids, target_id, request.settings)
+                    for segment, ids in zip(segments, rows, strict=True)
+                ]
 
     def run(self, units: Sequence[Unit[_Row]]) -> list[WrittenRow]:
         """Generate for one batch; what loops is generated again with other settings.
@@ -171,49 +170,52 @@ class GeneratorSession:
             return [
                 WrittenRow(row.index, row.segment, row.segment.text, ("copied",)) for row in rows
             ]
-        first = self._generate(rows, plan)
-        best = list(first)
-        for settings in retries(plan.settings, default_beams=self._defaults.num_beams or 1):
-            again = [place for place, attempt in enumerate(best) if attempt.fault]
-            if not again:
-                break
-            attempts = self._generate(
-                [rows[place] for place in again], replace(plan, settings=settings)
-            )
-            for place, attempt in zip(again, attempts, strict=True):
-                if attempt.repetition < best[place].repetition:
-                    best[place] = attempt
-        for place, attempt in enumerate(first):
-            if attempt.fault:
-                flag = best[place].fault or f"{attempt.fault}_retried"
-                best[place] = replace(best[place], flags=(flag, *best[place].flags))
         return [
             WrittenRow(row.index, row.segment, attempt.text, attempt.flags)
-            for row, attempt in zip(rows, best, strict=True)
+            for row, attempt in zip(rows, self._attempts(rows, plan), strict=True)
         ]
 
     def close(self) -> None:
         """Let go of the model."""
         del self._loaded, self._tokenizer, self._wording
 
-    def _pieces(self, text: str, direction: Direction, *, packed: bool) -> Iterator[list[Segment]]:
-        """Cut a text into pieces that fit the window, some at a time."""
+    def _target_id(self, direction: Direction) -> int | None:
+        if not direction.forced or direction.target_token is None:
+            return None
+        return self._wording.token_id(direction.target_token)
 
-        def count(parts: Sequence[str]) -> list[int]:
-            return [len(ids) for ids in self._wording.encode(parts, direction)]
+    def _unit(
+        self,
+        index: int,
+        segment: Segment,
+        ids: list[int] | None,
+        target_id: int | None,
+        settings: GenerationSettings,
+    ) -> Unit[_Row]:
+        if ids is None:  # nothing to translate
+            return Unit(_Row(index, segment, []), 0, None)
+        limit = length_limit(len(ids), settings, decoder_window=self._decoder_window)
+        return Unit(_Row(index, segment, ids), len(ids), Plan(target_id, limit, settings))
 
-        window = self.info.window
-        for start, end in _blocks(text):
-            block = text[start:end]
-            segments = split_sentences(block, direction.source or "en")
-            segments = split_to_fit(block, segments, limit=window, count=count)
-            if packed:
-                segments = pack(block, segments, limit=window, count=count)
-            for first in range(0, len(segments), _CHUNK):
-                yield [
-                    Segment(segment.text, start + segment.start, start + segment.end)
-                    for segment in segments[first : first + _CHUNK]
-                ]
+    def _attempts(self, rows: Sequence[_Row], plan: Plan) -> list[_Attempt]:
+        """Generate for each row, again with other settings where it loops or writes nothing."""
+        first = self._generate(rows, plan)
+        best = list(first)
+        for settings in retries(plan.settings, default_beams=self._defaults.num_beams or 1):
+            again = [place for place, attempt in enumerate(best) if attempt.fault]
+            if not again:
+                break
+            others = self._generate(
+                [rows[place] for place in again], replace(plan, settings=settings)
+            )
+            for place, attempt in zip(again, others, strict=True):
+                if attempt.repetition < best[place].repetition:
+                    best[place] = attempt
+        for place, attempt in enumerate(first):
+            if attempt.fault:
+                flag = best[place].fault or f"{attempt.fault}_retried"
+                best[place] = replace(best[place], flags=(flag, *best[place].flags))
+        return best
 
     def _generate(self, rows: Sequence[_Row], plan: Plan) -> list[_Attempt]:
         """Generate once for each row.
@@ -235,8 +237,9 @@ class GeneratorSession:
         for place, row in enumerate(rows):
             ids[place, : len(row.ids)] = torch.tensor(row.ids)
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        model: Any = self._loaded.model  # whose stubs do not know that it generates
         with torch.inference_mode():
-            sequences = self._loaded.model.generate(
+            sequences = model.generate(
                 input_ids=ids.to(self._loaded.device),
                 attention_mask=mask.to(self._loaded.device),
                 generation_config=generation_config(self._defaults, plan),
@@ -269,31 +272,6 @@ class GeneratorSession:
         return _Attempt(text, tuple(flags), repetition)
 
 
-def _complete(loaded: LoadedModel) -> GenerationConfig:
-    """Copy the checkpoint's generation settings, with the ids that older files keep elsewhere."""
-    defaults = copy.deepcopy(loaded.model.generation_config)
-    assert defaults is not None, "every model that generates has one"
-    for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id"):
-        homes = (defaults, loaded.config, loaded.tokenizer)
-        known = (getattr(home, name, None) for home in homes)
-        setattr(defaults, name, next((value for value in known if value is not None), None))
-    return defaults
-
-
-def decoder_window(loaded: LoadedModel) -> int:
-    """Return how many tokens the decoder can hold, its start token left out.
-
-    Args:
-        loaded: The model.
-    """
-    config = getattr(loaded.config, "decoder", loaded.config)
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:  # relative positions have no end; this is where it stops to make sense
-        return max(_UNLIMITED_OUTPUT, loaded.window)
-    # The last token is never read, so the start token takes its position.
-    return int(positions) - loaded.family.position_offset
-
-
 def _describe(loaded: LoadedModel) -> ModelInfo:
     return ModelInfo(
         model=loaded.spec.model,
@@ -304,13 +282,3 @@ def _describe(loaded: LoadedModel) -> ModelInfo:
         fixed_source=loaded.fixed_source,
         fixed_target=loaded.fixed_target,
     )
-
-
-def _blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a long text at line breaks, which separate sentences in any case, into handy blocks."""
-    start = 0
-    while start < len(text):
-        end = start + _BLOCK_CHARACTERS
-        end = len(text) if end >= len(text) else text.find("\n", end) + 1 or len(text)
-        yield start, end
-        start = end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from langchain_xlm.engines.directions import Direction
 from langchain_xlm.errors import ModelRunError
@@ -28,7 +29,7 @@ class Wording:
         self._model = loaded.spec.model
         spellings = {*self._tokenizer.all_special_tokens, *loaded.language_tokens}
         spellings.discard(self._tokenizer.unk_token)
-        self.special = frozenset(self._tokenizer.convert_tokens_to_ids(sorted(spellings)))
+        self.special = frozenset(map(self._id_of, spellings)) - {self._tokenizer.unk_token_id}
         # The first character of each, so that a space can go behind it.
         self._spelling = re.compile(
             "|".join(f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in spellings)
@@ -73,11 +74,11 @@ class Wording:
         Raises:
             ModelRunError: The tokenizer does not know it.
         """
-        found = self._tokenizer.convert_tokens_to_ids(token)
+        found = self._id_of(token)
         # A tokenizer turns an unknown code into <unk> without a word.
-        if found is None or found == self._tokenizer.unk_token_id:
+        if found == self._tokenizer.unk_token_id:
             raise ModelRunError(self._model, f"its tokenizer has lost the token {token!r}")
-        return int(found)
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """Turn generated tokens into text.
@@ -96,8 +97,12 @@ class Wording:
             if token not in self.special
             and self._tokenizer.convert_ids_to_tokens(token) not in {unknown, None}
         ]
-        text: str = self._tokenizer.decode(written, skip_special_tokens=True)
-        return text.strip()
+        text = self._tokenizer.decode(written, skip_special_tokens=True)
+        return str(text).strip()
+
+    def _id_of(self, token: str) -> int:
+        found: Any = self._tokenizer.convert_tokens_to_ids(token)
+        return int(found)
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         encoded = self._tokenizer(
@@ -105,7 +110,6 @@ class Wording:
             padding=False,
             truncation=False,
             return_attention_mask=False,
-            split_special_tokens=True,
             verbose=False,
         )
         ids: list[list[int]] = encoded["input_ids"]
