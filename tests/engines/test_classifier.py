@@ -129,6 +129,11 @@ def test_nothing_of_a_long_text_is_lost(folder: Path) -> None:
     assert max(piece.tokens for piece in classified.pieces) <= 126
 
 
+def test_the_spelling_of_a_special_token_is_text(folder: Path) -> None:
+    (classified,) = classify(folder, ["</s>"])
+    assert classified.pieces[0].tokens > 1  # as the token that ends a text it would be one
+
+
 def test_pieces_are_pooled_by_tokens(folder: Path) -> None:
     text = "Short. " * 50 + "\n" + "Another one with rather more words in it, and bad. " * 20
     (classified,) = classify(folder, [text])
