@@ -22,8 +22,8 @@ _DENSE = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )
 
-_MIN_REPEATED = 16  # characters said again, beyond the first time
-_MIN_REPEATED_DENSE = 6
+_MIN_REPEATED = 12  # characters said again, beyond the first time
+_MIN_REPEATED_DENSE = 3
 _MIN_ECHO = 0.5  # share of a text that it has said before
 _MIN_ECHO_LENGTH = 64
 _MIN_ECHO_LENGTH_DENSE = 24
