@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "commit_of",
     "find_file",
     "find_weights",
+    "pin",
     "read_json",
     "read_json_value",
 ]
@@ -160,6 +162,23 @@ def commit_of(spec: LoadSpec) -> str | None:
     return config.parent.name
 
 
+def pin(spec: LoadSpec) -> LoadSpec:
+    """Name the commit in place of a branch, so that all files come from the same state of it.
+
+    Args:
+        spec: The checkpoint.
+
+    Returns:
+        The same spec at its commit; nothing is asked of the hub again for what is here. Folders
+        come back as they are.
+
+    Raises:
+        ModelNotFoundError: There is no such checkpoint (see `find_file`).
+    """
+    commit = commit_of(spec)
+    return spec if commit is None else replace(spec, revision=commit)
+
+
 def checkpoint_fingerprint(spec: LoadSpec) -> str:
     """Tell checkpoints with different weights, settings or tokenizers apart.
 
@@ -262,8 +281,10 @@ def _offline(spec: LoadSpec) -> bool:
 @contextmanager
 def _hub_errors(spec: LoadSpec) -> Iterator[None]:
     """Turn what huggingface_hub raises into our own, with the next step."""
-    from httpx import HTTPError
     from huggingface_hub import errors
+
+    # Of httpx or httpx2, whichever this version of huggingface_hub stands on.
+    http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
 
     try:
         yield
@@ -284,7 +305,7 @@ def _hub_errors(spec: LoadSpec) -> Iterator[None]:
         ) from error
     except errors.LocalEntryNotFoundError as error:
         raise ModelNotFoundError(spec.model, _not_here(spec)) from error
-    except (HTTPError, errors.HFValidationError, OSError) as error:
+    except (http_error, errors.HFValidationError, OSError) as error:
         raise ModelLoadError(
             spec.model, f"the hub did not give its files ({type(error).__name__}: {error})."
         ) from error

@@ -82,6 +82,7 @@ def load_model(spec: LoadSpec) -> LoadedModel:
         MissingDependencyError: A package is missing.
     """
     _note_starter(spec)
+    asked, spec = spec, files.pin(spec)
     settings = checks.read_settings(spec)
     placement.check_packages(spec, settings)
     files.find_weights(spec)
@@ -95,14 +96,14 @@ def load_model(spec: LoadSpec) -> LoadedModel:
     placement.check_offload(spec, model)
     checks.check_vocabulary(spec, model, tokenizer, tokens)
     return LoadedModel(
-        spec=spec,
+        spec=asked,
         model=model,
         tokenizer=tokenizer,
         config=model.config,
         family=family,
         languages=_languages(spec, family, tokens),
         language_tokens=tokens,
-        revision=_version() if spec.is_starter else files.commit_of(spec),
+        revision=_version() if spec.is_starter else spec.revision,
         device=placement.input_device(model),
         window=_window(model.config, tokenizer, family),
         fixed_source=_fixed_language(tokenizer, "source_lang"),
@@ -166,7 +167,7 @@ def _hub_arguments(spec: LoadSpec) -> dict[str, Any]:
     if spec.folder is not None:
         return arguments | {"local_files_only": True}
     return arguments | {
-        "revision": files.commit_of(spec),
+        "revision": spec.revision,
         "token": spec.token_value,
         "cache_dir": spec.cache_dir,
         "local_files_only": spec.local_files_only,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,13 @@ def cache(checkpoints: Checkpoints, tmp_path: Path) -> Path:
     (repository / "refs" / "v1").write_text(OLD)
     (repository / "refs" / "refs" / "pr" / "3").write_text(OLD)
     return tmp_path
+
+
+def http_client() -> Any:
+    """The package that huggingface_hub stands on: httpx, or httpx2 from its version 2 on."""
+    from huggingface_hub import errors
+
+    return importlib.import_module(errors.HTTPError.__module__.partition(".")[0])  # type: ignore[attr-defined]
 
 
 def hub(cache: Path, model: str = "owner/name", **options: Any) -> LoadSpec:
@@ -109,9 +119,10 @@ def test_token_goes_to_the_hub_alone(cache: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_answers_of_the_hub_become_our_errors(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx
     import huggingface_hub
     from huggingface_hub import errors
+
+    httpx = http_client()
 
     def answer(kind: type[errors.HfHubHTTPError], status: int) -> errors.HfHubHTTPError:
         request = httpx.Request("GET", "https://huggingface.co/owner/name")
@@ -191,3 +202,100 @@ def test_weights_in_several_files(checkpoints: Checkpoints, tmp_path: Path) -> N
 def test_folder_without_weights_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"model\.safetensors"):
         find_weights(LoadSpec("encoder", str(tmp_path)))
+
+
+# A process of its own, since offline mode is decided when huggingface_hub is imported. The hub is
+# a function here: huggingface_hub and transformers do all they do, without a socket.
+ONLINE = """
+import hashlib, json, sys
+from pathlib import Path
+import huggingface_hub
+from huggingface_hub import errors
+import importlib
+httpx = importlib.import_module(errors.HTTPError.__module__.partition(".")[0])
+
+remote, cache, commit = Path(sys.argv[1]), sys.argv[2], "c" * 40
+asked = []
+
+def answer(request):
+    asked.append((request.method, request.url.path, request.headers.get("authorization")))
+    parts = request.url.path.strip("/").split("/")
+    if parts[:4] == ["api", "models", "owner", "name"]:
+        if parts[4:5] == ["tree"]:
+            return httpx.Response(404, headers={"X-Error-Code": "EntryNotFound"})
+        return httpx.Response(200, json={"id": "owner/name", "sha": commit, "tags": []})
+    if parts[:2] != ["owner", "name"] or parts[2] != "resolve":
+        return httpx.Response(404, headers={"X-Error-Code": "RepoNotFound"})
+    if parts[3] not in ("main", commit):
+        return httpx.Response(404, headers={"X-Error-Code": "RevisionNotFound"})
+    path = remote.joinpath(*parts[4:])
+    headers = {"X-Repo-Commit": commit}
+    if not path.is_file():
+        return httpx.Response(404, headers=headers | {"X-Error-Code": "EntryNotFound"})
+    content = path.read_bytes()
+    headers |= {"ETag": '"' + hashlib.sha1(content).hexdigest() + '"'}
+    headers |= {"Content-Length": str(len(content))}
+    return httpx.Response(
+        200, headers=headers, content=b"" if request.method == "HEAD" else content
+    )
+
+huggingface_hub.set_client_factory(lambda: httpx.Client(transport=httpx.MockTransport(answer)))
+from langchain_xlm.errors import ModelLoadError
+from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.loading import load_model
+
+def load(**options):
+    asked.clear()
+    try:
+        spec = LoadSpec("encoder", cache_dir=cache, token="hf_secret", **options)
+        return load_model(spec).revision
+    except ModelLoadError as error:
+        return type(error).__name__ + ": " + str(error)
+
+report = {}
+for name, options in {
+    "first": {"model": "owner/name"},
+    "again": {"model": "owner/name", "revision": commit},
+    "offline": {"model": "owner/name", "local_files_only": True},
+    "no revision": {"model": "owner/name", "revision": "v9"},
+    "no model": {"model": "owner/other"},
+}.items():
+    report[name] = [load(**options), list(asked)]
+(remote / "model.safetensors").rename(remote / "pytorch_model.bin")
+commit = "d" * 40
+report["pickle"] = [load(model="owner/name"), list(asked)]
+print(json.dumps(report))
+"""
+
+
+def test_download_from_a_hub(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    remote = Path(shutil.copytree(checkpoints("xlm-roberta"), tmp_path / "remote"))
+    ran = subprocess.run(
+        [sys.executable, "-c", ONLINE, str(remote), str(tmp_path / "cache")],
+        env=os.environ | {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout.splitlines()[-1])
+    revision, asked = report["first"]
+    assert revision == "c" * 40
+    # One look at the branch; all that follows is of the commit found there.
+    branch = {path for _, path, _ in asked if "/main" in path}
+    assert branch == {"/owner/name/resolve/main/config.json"}
+    # (transformers also lists the names of the files, without it, and goes on where it may not.)
+    files_asked = [token for _, path, token in asked if "/resolve/" in path]
+    assert set(files_asked) == {"Bearer hf_secret"}
+    assert not [path for _, path, _ in asked if path.endswith((".bin", ".h5", ".msgpack", ".py"))]
+    revision, asked = report["again"]
+    assert revision == "c" * 40
+    assert not [path for _, path, _ in asked if "/resolve/" in path]  # a commit never changes
+    assert report["offline"] == ["c" * 40, []]
+    assert "no revision 'v9'" in report["no revision"][0]
+    assert "no such model" in report["no model"][0]
+    problem, asked = report["pickle"]
+    assert problem.startswith("ModelLoadError")
+    assert "pytorch_model.bin" in problem
+    assert "refs/pr/N" in problem
+    assert not [path for method, path, _ in asked if method == "GET" and path.endswith(".bin")]
