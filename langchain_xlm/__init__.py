@@ -66,6 +66,7 @@ _HOMES = {
     "unload_models": "langchain_xlm.runtime.pool",
 }
 
+
 def __getattr__(name: str) -> object:
     if name == "__version__":
         return _version()

@@ -208,7 +208,11 @@ class XLMEmbeddings(LoadingFields, Embeddings):
         from tqdm.auto import tqdm
 
         with tqdm(total=texts, desc="Embedding", unit=" texts", unit_scale=True) as bar:
-            yield bar.update
+
+            def advance(finished: float) -> None:
+                bar.update(finished)
+
+            yield advance
 
 
 def _as_lists(embedded: Embedded) -> list[list[float]]:
