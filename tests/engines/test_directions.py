@@ -126,3 +126,12 @@ def test_a_source_may_be_in_another_script_but_not_a_target() -> None:
     assert find_direction(info("mBART-50"), "x", source="zh-TW", target="en").source_code == "zh_CN"
     with pytest.raises(UnsupportedLanguageError):
         find_direction(info("mBART-50"), "x", source="en", target="zh-TW")
+
+
+def test_a_model_says_what_it_reads_and_writes() -> None:
+    pair = replace(info("Marian", named=False), fixed_source="en", fixed_target="de")
+    assert (pair.sources, pair.targets) == (("en",), ("de",))
+    assert info("Marian").sources is None, "its tokens name targets"
+    assert info("Marian").targets == ("de", "es", "fr")
+    assert info("M2M100").sources == info("M2M100").targets == ("de", "en", "fr", "zh")
+    assert info("mT5").sources is info("mT5").targets is None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -356,3 +357,11 @@ def test_blocks_of_a_long_text_keep_their_places(checkpoints: Checkpoints) -> No
     (result,) = generate(checkpoints("nllb"), [text])
     assert result.text == text
     assert all(piece.source == text[piece.start : piece.end] for piece in result.pieces)
+
+
+def test_a_lost_language_token_is_an_error(checkpoints: Checkpoints) -> None:
+    session = GeneratorSession(spec_of(checkpoints("nllb")))
+    lost = replace(run_direction(session, "de"), target_token="xxx_Latn")
+    request = GenerationRequest(("Hello.",), (lost,), SHORT, packed=False)
+    with pytest.raises(ModelRunError, match="xxx_Latn"):
+        list(session.prepare(request))

@@ -259,6 +259,15 @@ async def test_fifty_async_calls_equal_sync(checkpoints: Checkpoints) -> None:
     assert together == alone
 
 
+async def test_a_program_gets_the_same_in_both_ways(checkpoints: Checkpoints) -> None:
+    tool = tool_of(checkpoints("nllb"))
+    result = await tool.atranslate(ENGLISH, "fr")
+    assert result == await asyncio.to_thread(tool.translate, ENGLISH, "fr")
+    assert (
+        result.artifact() == (await tool.ainvoke(call(text=ENGLISH, target_language="fr"))).artifact
+    )
+
+
 def test_the_callers_objects_are_not_changed(checkpoints: Checkpoints) -> None:
     tool = tool_of(checkpoints("nllb"))
     given = call(text=ENGLISH, target_language="fr")
