@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from langchain_xlm.engines.rows import cut_to_window, pad_rows
 from langchain_xlm.errors import IncompatibleModelError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.runtime.batching import Unit
 from langchain_xlm.runtime.flow import Flow
 from langchain_xlm.runtime.pool import SharedModel
 from langchain_xlm.text.cleaning import check_text
-from langchain_xlm.text.detection import detect_language
-from langchain_xlm.text.segments import Segment, pack, split_sentences, split_to_fit
+from langchain_xlm.text.segments import Segment
 
 # Labels of models that judge whether one text follows from another: they need two texts.
 _ENTAILMENT = {"entailment", "not_entailment", "contradiction"}
@@ -157,7 +157,7 @@ class ClassifierSession:
             spec: What to load and how.
 
         Raises:
-            IncompatibleModelError: It gives a single number, or judges pairs of texts.
+            IncompatibleModelError: It judges pairs of texts.
         """
         from langchain_xlm.models.loading import load_model
 
@@ -198,15 +198,13 @@ class ClassifierSession:
         import torch
 
         rows = [unit.payload for unit in units]
-        lengths = torch.tensor([len(row.token_ids) for row in rows])
-        ids = torch.full((len(rows), int(lengths.max())), self._loaded.tokenizer.pad_token_id)
-        for place, row in enumerate(rows):
-            ids[place, : len(row.token_ids)] = torch.tensor(row.token_ids)
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        ids, mask = pad_rows(
+            [row.token_ids for row in rows],
+            self._loaded.tokenizer.pad_token_id,
+            self._loaded.device,
+        )
         with torch.inference_mode():
-            logits = self._loaded.model(
-                input_ids=ids.to(self._loaded.device), attention_mask=mask.to(self._loaded.device)
-            ).logits.float()
+            logits = self._loaded.model(input_ids=ids, attention_mask=mask).logits.float()
         scores = logits.sigmoid() if self.info.multi_label else logits.softmax(dim=-1)
         return [
             (
@@ -245,11 +243,7 @@ class ClassifierSession:
         def count(parts: Sequence[str]) -> list[int]:
             return [len(ids) for ids in self._tokenize(parts)]
 
-        window = self._loaded.window
-        detection = detect_language(text)
-        sentences = split_sentences(text, detection.tag if detection else "en")
-        fitting = split_to_fit(text, sentences, limit=window, count=count)
-        return pack(text, fitting, limit=window, count=count)
+        return cut_to_window(text, self._loaded.window, count)
 
     def _unit(self, index: int, piece: Segment, token_ids: list[int]) -> Unit[_Row]:
         tokens = max(0, len(token_ids) - self._framing)
@@ -257,15 +251,10 @@ class ClassifierSession:
 
 
 def _check_labels(labels: tuple[str, ...], *, model: str) -> None:
-    advice = "Give a checkpoint that was trained to name the class of a text."
-    if len(labels) < 2:
-        raise IncompatibleModelError(
-            model, task="classifier", found="its head gives a single number", advice=advice
-        )
     if _ENTAILMENT & {label.casefold() for label in labels}:
         raise IncompatibleModelError(
             model,
             task="classifier of single texts",
             found=f"it compares two texts ({', '.join(labels)})",
-            advice=advice,
+            advice="Give a checkpoint that was trained to name the class of a text.",
         )
