@@ -103,12 +103,13 @@ def find_direction(
             know, with the nearest that it does.
         InputError: The model must be told the language, and the text does not show it.
     """
+    # The target first: a misspelt one is reported whatever the text shows of its own language.
+    target_language, target_token = _resolve(info, target, info.fixed_target, reads=False)
     detected = None
     if source is None and info.fixed_source is None:
         detected = _detect(info, text)
     name = source or info.fixed_source or (detected.tag if detected else None)
     source_language, source_token = _resolve(info, name, info.fixed_source, reads=True)
-    target_language, target_token = _resolve(info, target, info.fixed_target, reads=False)
     flags = []
     if target is not None and info.targets is None:
         flags.append("unchecked_direction")

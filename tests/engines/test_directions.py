@@ -122,6 +122,11 @@ def test_unknown_and_misspelt_languages_are_named(side: str) -> None:
     assert "French (fr)" in caught.value.suggestions
 
 
+def test_a_misspelt_target_is_reported_before_an_unknown_source() -> None:
+    with pytest.raises(UnsupportedLanguageError, match="Frnech"):
+        find_direction(info("NLLB"), "ᚠ", source=None, target="Frnech")
+
+
 def test_a_source_may_be_in_another_script_but_not_a_target() -> None:
     assert find_direction(info("mBART-50"), "x", source="zh-TW", target="en").source_code == "zh_CN"
     with pytest.raises(UnsupportedLanguageError):
