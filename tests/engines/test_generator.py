@@ -12,6 +12,7 @@ import pytest
 from langchain_xlm.engines.directions import Direction
 from langchain_xlm.engines.generator import (
     FLAGS,
+    GeneratedPiece,
     GeneratedText,
     GenerationSettings,
     Generator,
@@ -22,6 +23,7 @@ from langchain_xlm.engines.generator_session import (
     GeneratorSession,
     WrittenRow,
 )
+from langchain_xlm.engines.repetition import invented_repetition
 from langchain_xlm.errors import IncompatibleModelError, InputError, ModelRunError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.runtime.flow import run_flow
@@ -253,15 +255,32 @@ def test_a_checkpoint_that_ends_at_once_is_flagged_empty(
     assert len(result.pieces) == 2
 
 
-def test_a_loop_is_written_anew_or_flagged(checkpoints: Checkpoints) -> None:
+def test_a_loop_is_written_anew_and_the_better_output_kept(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = GenerationSettings(max_new_tokens=48)
+    texts = [SENTENCES[0], SENTENCES[2]]
     kinds = ("nllb", "m2m100", "mbart50", "encoder-decoder")
-    flags = [
-        flag
-        for kind in kinds
-        for flag in generate(checkpoints(kind), list(SENTENCES[:1]), settings=settings)[0].flags
-    ]
-    assert {"repetition", "repetition_retried"} & set(flags)
+
+    def pieces() -> list[GeneratedPiece]:
+        results = [r for k in kinds for r in generate(checkpoints(k), texts, settings=settings)]
+        return [piece for result in results for piece in result.pieces]
+
+    retried = pieces()
+    monkeypatch.setattr("langchain_xlm.engines.generator_session.retries", lambda *_, **__: ())
+    at_once = pieces()
+
+    def loops(piece: GeneratedPiece) -> float:
+        return invented_repetition(piece.source, piece.text)
+
+    anew = [new for new in retried if "repetition_retried" in new.flags]
+    assert anew, "every one still loops: choose other sentences"
+    assert not any(loops(piece) for piece in anew)
+    for new, old in zip(retried, at_once, strict=True):
+        assert loops(new) <= loops(old)
+        assert ("repetition" in old.flags) == bool(loops(old))
+        if not old.flags or old.flags == ("length_limit",):
+            assert new == old, "what does not loop stays as it was"
 
 
 def test_the_checkpoints_own_settings_are_not_changed(checkpoints: Checkpoints) -> None:
@@ -365,3 +384,12 @@ def test_a_lost_language_token_is_an_error(checkpoints: Checkpoints) -> None:
     request = GenerationRequest(("Hello.",), (lost,), SHORT, packed=False)
     with pytest.raises(ModelRunError, match="xxx_Latn"):
         list(session.prepare(request))
+
+
+@pytest.mark.parametrize(("target", "joined"), [("ja", "駅だ。本だ。"), ("tr", "駅だ。 本だ。")])
+def test_the_space_between_sentences_is_the_targets(target: str, joined: str) -> None:
+    rows = [
+        WrittenRow(0, Segment("A station.", 0, 10), "駅だ。"),
+        WrittenRow(0, Segment("A book.", 11, 18), "本だ。"),
+    ]
+    assert _assemble("A station. A book.", Direction("en", target), rows).text == joined
