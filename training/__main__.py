@@ -13,6 +13,7 @@ from training import (
     encoder,
     evaluate,
     export,
+    polarity,
     teacher,
     traditional,
     translation,
@@ -87,6 +88,7 @@ def main() -> None:
             encoder.run(corpus, sentiment, tokenizer, vectors, work, recipe.encoder, device)
         student = export.load_encoder(work)
     if "export" in stages:
+        polarity.run(student, sentiment, tokenizer, work, recipe.head, device)
         counts = traditional.used(tokenizer, corpus, sentiment)
         widened = traditional.widen(tokenizer, counts)
         export.export_encoder(student, widened, checkpoints / "encoder", recipe.encoder)

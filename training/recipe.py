@@ -83,6 +83,21 @@ class EncoderRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadRecipe:
+    """The sentiment head, fitted once more on the finished encoder."""
+
+    seed: int
+    max_tokens: int
+    texts_three_classes: int
+    texts_two_classes: int
+    two_classes_weight: float
+    batch_size: int
+    rate: float
+    rounds: int
+    dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TranslationRecipe:
     """The encoder-decoder, warm-started from the encoder."""
 
@@ -118,7 +133,6 @@ class EvaluateRecipe:
     """How the finished checkpoints are measured."""
 
     threads: int
-    beams: int
     sentences: int
 
 
@@ -130,6 +144,7 @@ class Recipe:
     vocabulary: VocabularyRecipe
     teacher: TeacherRecipe
     encoder: EncoderRecipe
+    head: HeadRecipe
     translation: TranslationRecipe
     evaluate: EvaluateRecipe
 
@@ -139,6 +154,7 @@ SECTIONS: dict[str, type[Any]] = {
     "vocabulary": VocabularyRecipe,
     "teacher": TeacherRecipe,
     "encoder": EncoderRecipe,
+    "head": HeadRecipe,
     "translation": TranslationRecipe,
     "evaluate": EvaluateRecipe,
 }
