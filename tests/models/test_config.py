@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -157,9 +158,10 @@ def test_token_is_never_shown() -> None:
     spec = fields.load_spec("encoder")
     assert spec.token_value == "hf_secret"
     shown = [repr(fields), str(fields), repr(spec), str(spec), str(fields.model_dump())]
+    shown.append(str(dataclasses.asdict(LoadSpec("encoder", "owner/name", token="hf_secret"))))
     for wrong in ({"device": "cpu", "device_map": "auto"}, {"devise": "cpu"}, {"dtype": "x"}):
         with pytest.raises(ValidationError) as caught:
-            LoadingFields(model="owner/name", token="hf_secret", **wrong)
+            LoadingFields(token="hf_secret", model="owner/name", **wrong)
         shown += [str(caught.value), repr(caught.value)]
     assert not [text for text in shown if "hf_secret" in text]
 
