@@ -24,6 +24,8 @@ Series = dict[str, list[tuple[float, float]]]
 def read(path: Path, stage: str) -> Series:
     """Read a stage's figures over its training steps.
 
+    After a resumption or a new start, what was logged for later steps before it is left out.
+
     Args:
         path: The log.
         stage: Name of the stage.
@@ -39,8 +41,19 @@ def read(path: Path, stage: str) -> Series:
         step = entry.pop("step")
         for name, value in entry.items():
             if isinstance(value, int | float):
-                series[name].append((step, value))
+                kept = [point for point in series[name] if point[0] < step]
+                series[name] = [*kept, (step, value)]
     return series
+
+
+def read_directions(path: Path) -> dict[str, float]:
+    """Read chrF++ on the development pairs, by direction, of the last finished translation."""
+    figures: dict[str, float] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if entry["stage"] == "translation" and entry.get("weights") == "averaged":
+            figures = {name: value for name, value in entry.items() if "-" in name}
+    return figures
 
 
 def _draw(axes: Axes, series: Series, names: dict[str, str], title: str, unit: str) -> None:
@@ -80,8 +93,10 @@ def run(log: Path, folder: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), constrained_layout=True)
     losses = {"loss": "without smoothing"}
     _draw(axes[0], series, losses, "Cross-entropy, training batches", "nats per token")
-    scores = {"european": "de fr es nl, both ways", "asian_to_en": "ja tr zh into English"}
-    _draw(axes[1], series, scores, "chrF++, development pairs", "chrF++")
+    directions = read_directions(log)
+    axes[1].barh(list(directions), list(directions.values()))
+    axes[1].invert_yaxis()
+    axes[1].set_title("chrF++, development pairs, no beam, at the end")
     _draw(axes[2], series, {"rate": "fraction of the peak"}, "Learning rate", "")
     figure.savefig(folder / "translation.png", dpi=80)
     plt.close(figure)
