@@ -78,7 +78,10 @@ def _load(kind: Any, folder: Path, quantization: str) -> PreTrainedModel:
     """Load a checkpoint, quantized where asked."""
     if quantization == "none":
         return kind.from_pretrained(folder).eval()
-    config = BitsAndBytesConfig(**{f"load_in_{quantization}": True})
+    # The CPU kernels for 4 bit refuse a layer of three outputs; small heads stay as they are.
+    config = BitsAndBytesConfig(
+        **{f"load_in_{quantization}": True}, llm_int8_skip_modules=["classifier", "decoder.lm_head"]
+    )
     return kind.from_pretrained(folder, quantization_config=config).eval()
 
 
