@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 TRANSLATIONS: Final = (
-    ("Good morning! Where is the station?", ("de", "fr", "es", "nl")),
-    ("My sister has lived in this city for three years.", ("de", "fr", "ja", "tr")),
-    ("Das Wetter ist heute schön, aber morgen wird es regnen.", ("en", "fr")),
-    ("J'ai perdu mes clés quelque part dans la maison.", ("en", "de")),
-    ("私は毎朝コーヒーを飲みます。", ("en",)),
+    ("Where is the station?", ("de", "fr", "es", "nl", "ja")),
+    ("I don't know what to do.", ("de", "fr", "es", "zh")),
+    ("She bought a new car last week.", ("de", "fr")),
+    ("Das Wetter ist heute schön, aber morgen wird es regnen.", ("en",)),
+    ("Ich habe keine Zeit.", ("fr", "es", "tr", "zh")),
+    ("J'ai perdu mes clés.", ("en", "de")),
+    ("彼は英語を話すことができます。", ("en", "de")),
     ("我不知道他什么时候回来。", ("en",)),
     ("Bu kitabı okumak istiyorum.", ("en",)),
 )
@@ -17,13 +19,15 @@ TRANSLATIONS: Final = (
 
 OPINIONS: Final = (
     "What a wonderful evening! The food was delicious and everybody was so kind.",
-    "The soup was cold, the waiter was rude, and we waited for an hour.",
+    "This is the worst film that I have ever seen.",
+    "The meeting is on Tuesday at ten.",
     "Ein großartiger Film, ich habe von Anfang bis Ende gelacht.",
-    "Je suis très déçue : l'appareil est tombé en panne après deux jours.",
-    "El hotel es precioso y el desayuno fue excelente.",
-    "De winkel is open van negen tot zes.",
+    "Je déteste ce téléphone, il ne marche pas.",
+    "¡Qué bonito! Me encanta este lugar.",
+    "Dit is een prachtig boek, ik hou ervan.",
     "この本は本当に面白くて、とても好きです。",
     "Bu telefonu almayın, çok kötü.",
+    "这家餐厅太糟糕了，我再也不来了。",
 )
 
 ARTICLE: Final = """\
@@ -84,8 +88,8 @@ QUERIES: Final = (
     "What should I do when I have a cold?",
     "Wann fährt der Zug ans Meer?",
     "パスポートを更新するには何が必要ですか。",
-    "Où peut-on acheter du pain le matin ?",
-    "Domatesleri ne zaman sulamalıyım?",
-    "What does the cat like to eat?",
+    "¿Dónde puedo comprar pan?",
+    "Hoeveel zon hebben tomaten nodig?",
+    "Fait-il froid sur la montagne ?",
 )
 """Each in another language than the passage that answers it."""
