@@ -33,7 +33,6 @@ class Opener:
 @pytest.fixture
 def opener() -> Iterator[Opener]:
     unload_models()  # what tests of other modules have left
-    unload_models()  # what other tests have left
     made = Opener()
     yield made
     for session in made.sessions:
