@@ -1,4 +1,4 @@
-"""The charts of a report, as Vega-Lite: drawn by a browser in the page, or as SVG for a document."""
+"""The charts of a report, as Vega-Lite: drawn in the page by a browser, or as SVG."""
 
 from __future__ import annotations
 
@@ -131,9 +131,7 @@ def _axis_title(figure: Figure) -> str:
 
 
 def _row(name: str, figure: Figure, **more: Any) -> dict[str, Any]:
-    return {
-        "system": name, "value": figure.value, "low": figure.low, "high": figure.high, **more
-    }
+    return {"system": name, "value": figure.value, "low": figure.low, "high": figure.high, **more}
 
 
 def _quality(systems: Sequence[SystemReport]) -> alt.LayerChart:
@@ -177,13 +175,13 @@ def _against(
     import altair as alt
 
     figure = systems[0].figures[0]
-    rows = [
-        _row(each.name, each.figures[0], cost=cost(each), label=each.name) for each in systems
-    ]
+    rows = [_row(each.name, each.figures[0], cost=cost(each), label=each.name) for each in systems]
     heading = f"{figure.title} against {'memory' if lower else 'speed'}"
     base = alt.Chart(
-        _data(rows), title=alt.Title(heading, subtitle=_front_note(systems) if lower else ""),
-        width=_WIDTH, height=_HEIGHT,
+        _data(rows),
+        title=alt.Title(heading, subtitle=_front_note(systems) if lower else ""),
+        width=_WIDTH,
+        height=_HEIGHT,
     )
     horizontal = alt.X(
         "cost:Q",
@@ -195,8 +193,7 @@ def _against(
         x=horizontal,
         y=vertical,
         color=alt.Color("system:N", legend=None),
-        tooltip=["system:N", alt.Tooltip("cost:Q", format=".1f", title=title),
-                 *_number_tooltips()],
+        tooltip=["system:N", alt.Tooltip("cost:Q", format=".1f", title=title), *_number_tooltips()],
     )
     ranges = base.mark_rule(opacity=0.5).encode(
         x="cost:Q", y="low:Q", y2="high:Q", color=alt.Color("system:N", legend=None)
@@ -204,8 +201,9 @@ def _against(
     names = base.mark_text(dy=-12, fontSize=11).encode(x="cost:Q", y="value:Q", text="label:N")
     layers = [ranges, points, names]
     if lower:
-        front = [_row(each.name, each.figures[0], cost=cost(each)) for each in
-                 pareto_front(systems)]
+        front = [
+            _row(each.name, each.figures[0], cost=cost(each)) for each in pareto_front(systems)
+        ]
         line = alt.Chart(_data(front)).mark_line(
             strokeDash=[4, 4], color="#888", interpolate="step-after"
         )
@@ -223,19 +221,25 @@ def _latency(systems: Sequence[SystemReport]) -> alt.LayerChart:
     rows = []
     for each in systems:
         assert each.cost is not None
-        rows.append({
-            "system": each.name,
-            "p50": 1000 * each.cost.latency_p50_s,
-            "p95": 1000 * each.cost.latency_p95_s,
-        })
+        rows.append(
+            {
+                "system": each.name,
+                "p50": 1000 * each.cost.latency_p50_s,
+                "p95": 1000 * each.cost.latency_p95_s,
+            }
+        )
     base = alt.Chart(
         _data(rows),
         title=alt.Title("Time for one text", subtitle="bar: median; line: up to the 95th of 100"),
         width=_WIDTH,
         height=alt.Step(30),
     ).encode(
-        y=alt.Y("system:N", sort=[each.name for each in systems], title=None,
-                axis=alt.Axis(labelLimit=260))
+        y=alt.Y(
+            "system:N",
+            sort=[each.name for each in systems],
+            title=None,
+            axis=alt.Axis(labelLimit=260),
+        )
     )
     tips = ["system:N", alt.Tooltip("p50:Q", format=".1f"), alt.Tooltip("p95:Q", format=".1f")]
     bars = base.mark_bar(height=18, color="#3b6fb6").encode(

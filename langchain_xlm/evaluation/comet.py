@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["check_comet", "comet_scores"]
 

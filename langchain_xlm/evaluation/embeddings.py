@@ -50,8 +50,10 @@ class EmbeddingsTask:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is loaded."""
-        need({"sts": "scipy", "retrieval": "sklearn", "bitext": "numpy"}[self.kind],
-             needed_for="Evaluating embeddings")
+        need(
+            {"sts": "scipy", "retrieval": "sklearn", "bitext": "numpy"}[self.kind],
+            needed_for="Evaluating embeddings",
+        )
 
     @property
     def name(self) -> str:
@@ -176,12 +178,21 @@ def _score_bitext(
     first = _pools(data)[0][:_SHOWN]
     return ScoredOutputs(
         (
-            Measure("accuracy", "Retrieval, both ways", mean_of((forward + backward) / 2,
-                    scale=100), True, "%"),
+            Measure(
+                "accuracy",
+                "Retrieval, both ways",
+                mean_of((forward + backward) / 2, scale=100),
+                True,
+                "%",
+            ),
             Measure("accuracy_forward", "Left to right", mean_of(forward, scale=100), True, "%"),
             Measure("accuracy_backward", "Right to left", mean_of(backward, scale=100), True, "%"),
-            Measure("pair_cosine", "Cosine of pairs",
-                    mean_of(cosines(left, right).astype(np.float64)), None),
+            Measure(
+                "pair_cosine",
+                "Cosine of pairs",
+                mean_of(cosines(left, right).astype(np.float64)),
+                None,
+            ),
             Measure("unrelated_cosine", "Cosine of others", mean_of(unrelated), None),
             _isotropy(everything),
         ),
@@ -211,9 +222,7 @@ def _score_sts(
     )
 
 
-def _score_retrieval(
-    data: ExampleSet, vectors: Vectors, places: dict[Input, int]
-) -> ScoredOutputs:
+def _score_retrieval(data: ExampleSet, vectors: Vectors, places: dict[Input, int]) -> ScoredOutputs:
     queries = [places[Input(example.text, "query")] for example in data.examples]
     documents = [places[Input(document.text)] for document in data.corpus]
     scores = _unit(vectors[queries]) @ _unit(vectors[documents]).T
@@ -261,9 +270,7 @@ def _isotropy(vectors: Vectors) -> Measure:
     return Measure("isotropy", "Isotropy", lambda _: value, resampled=False)
 
 
-def _correlation(
-    found: NDArray[np.float64], truth: NDArray[np.float64], name: str
-) -> Statistic:
+def _correlation(found: NDArray[np.float64], truth: NDArray[np.float64], name: str) -> Statistic:
     from scipy import stats
 
     function = getattr(stats, name)

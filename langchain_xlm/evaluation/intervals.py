@@ -47,9 +47,9 @@ class Resampling:
             `(resamples,)`, float64.
         """
         generator = np.random.default_rng(self.seed)
-        return np.array([
-            statistic(generator.integers(0, self.size, self.size)) for _ in range(self.resamples)
-        ])
+        return np.array(
+            [statistic(generator.integers(0, self.size, self.size)) for _ in range(self.resamples)]
+        )
 
 
 def interval(spread: NDArray[np.float64]) -> tuple[float, float]:

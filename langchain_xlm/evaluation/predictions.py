@@ -31,6 +31,9 @@ class FolderLock:
     def __enter__(self) -> Self:
         """Take the folder.
 
+        Returns:
+            This lock.
+
         Raises:
             InputError: Another process has it.
         """

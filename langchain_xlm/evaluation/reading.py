@@ -50,42 +50,56 @@ class Layout:
 _GROUP: Final = Column("group", ("language", "lang", "group"), required=False)
 
 LAYOUTS: Final[Mapping[str, Layout]] = {
-    "translation": Layout((
-        Column("text", ("source", "src", "text"), 1),
-        Column("references", ("reference", "references", "ref", "target", "translation"), 2),
-        _GROUP,
-    )),
-    "summarization": Layout((
-        Column("text", ("document", "text", "article", "source"), 1),
-        Column("references", ("summary", "summaries", "reference", "highlights", "target"), 2),
-        _GROUP,
-    )),
-    "sentiment": Layout((
-        Column("text", ("text", "sentence", "review"), 1),
-        Column("label", ("label", "sentiment", "polarity"), 2),
-        _GROUP,
-    )),
-    "bitext": Layout((
-        Column("text", ("left", "sentence1", "source", "text1"), 1),
-        Column("references", ("right", "sentence2", "target", "text2", "reference"), 2),
-        _GROUP,
-    )),
-    "sts": Layout((
-        Column("text", ("left", "sentence1", "text1"), 1),
-        Column("references", ("right", "sentence2", "text2"), 2),
-        Column("score", ("score", "similarity", "label"), 3),
-        _GROUP,
-    )),
-    "retrieval": Layout((
-        Column("text", ("query", "text", "question"), 1),
-        Column("relevant", ("relevant", "relevant_ids", "answers"), 2),
-        _GROUP,
-    )),
-    "corpus": Layout((
-        Column("id", ("id", "_id", "docid"), 1),
-        Column("text", ("text", "document", "passage"), 2),
-        Column("title", ("title",), required=False),
-    )),
+    "translation": Layout(
+        (
+            Column("text", ("source", "src", "text"), 1),
+            Column("references", ("reference", "references", "ref", "target", "translation"), 2),
+            _GROUP,
+        )
+    ),
+    "summarization": Layout(
+        (
+            Column("text", ("document", "text", "article", "source"), 1),
+            Column("references", ("summary", "summaries", "reference", "highlights", "target"), 2),
+            _GROUP,
+        )
+    ),
+    "sentiment": Layout(
+        (
+            Column("text", ("text", "sentence", "review"), 1),
+            Column("label", ("label", "sentiment", "polarity"), 2),
+            _GROUP,
+        )
+    ),
+    "bitext": Layout(
+        (
+            Column("text", ("left", "sentence1", "source", "text1"), 1),
+            Column("references", ("right", "sentence2", "target", "text2", "reference"), 2),
+            _GROUP,
+        )
+    ),
+    "sts": Layout(
+        (
+            Column("text", ("left", "sentence1", "text1"), 1),
+            Column("references", ("right", "sentence2", "text2"), 2),
+            Column("score", ("score", "similarity", "label"), 3),
+            _GROUP,
+        )
+    ),
+    "retrieval": Layout(
+        (
+            Column("text", ("query", "text", "question"), 1),
+            Column("relevant", ("relevant", "relevant_ids", "answers"), 2),
+            _GROUP,
+        )
+    ),
+    "corpus": Layout(
+        (
+            Column("id", ("id", "_id", "docid"), 1),
+            Column("text", ("text", "document", "passage"), 2),
+            Column("title", ("title",), required=False),
+        )
+    ),
 }
 """What the files of each task hold."""
 
@@ -234,8 +248,9 @@ def _chosen(layout: Layout, renamed: Mapping[str, str]) -> Layout:
             # A position that another column was given is not this one's any more.
             taken = str(column.position) in renamed.values()
             columns.append(
-                Column(column.field, column.names, None if taken else column.position,
-                       column.required)
+                Column(
+                    column.field, column.names, None if taken else column.position, column.required
+                )
             )
             continue
         given = renamed[name]
@@ -318,9 +333,7 @@ def _text(table: Table, row: Row, name: str, cell: object) -> str:
         return check_text(cell, what=name)
     except InputError as error:
         reason = str(error)
-        raise DataFormatError(
-            table.path, reason[:1].lower() + reason[1:], line=row.line
-        ) from error
+        raise DataFormatError(table.path, reason[:1].lower() + reason[1:], line=row.line) from error
 
 
 def _texts(table: Table, row: Row, name: str, cell: object) -> tuple[str, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.evaluation.tasks import need
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["TYPES", "RougeScores", "UnicodeTokenizer", "rouge_scores"]
 

@@ -9,14 +9,13 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.evaluation.cost import Budget, cpu_name, measure_cost
@@ -41,14 +40,24 @@ from langchain_xlm.evaluation.tasks import EvaluationTask, Input, Measure, Score
 from langchain_xlm.models.files import checkpoint_fingerprint
 from langchain_xlm.runtime.pool import unload_models
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["Options", "Progress", "evaluate"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 _PACKAGES: Final = (
-    "langchain-xlm", "torch", "transformers", "bitsandbytes", "sacrebleu", "rouge-score",
-    "scikit-learn", "scipy", "numpy",
+    "langchain-xlm",
+    "torch",
+    "transformers",
+    "bitsandbytes",
+    "sacrebleu",
+    "rouge-score",
+    "scikit-learn",
+    "scipy",
+    "numpy",
 )
 _REASONS: Final = 5
 
@@ -68,7 +77,7 @@ class Options:
     resamples: int = RESAMPLES
     seed: int = 0
     shown: int = 5
-    cost: Budget | None = Budget()
+    cost: Budget | None = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
@@ -307,9 +316,7 @@ def _compare(results: Sequence[_Result]) -> list[Comparison]:
                 difference=difference,
                 low=_finite(low),
                 high=_finite(high),
-                p_value=_finite(
-                    paired_p_value(difference, second.spread[key], first.spread[key])
-                ),
+                p_value=_finite(paired_p_value(difference, second.spread[key], first.spread[key])),
             )
         )
     return found

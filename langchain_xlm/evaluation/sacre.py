@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.evaluation.intervals import Indices, Statistic
 from langchain_xlm.evaluation.tasks import need
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from sacrebleu.metrics.base import Metric
 
 __all__ = ["CorpusFigure", "bleu_tokenizer", "corpus_figures", "sentence_chrf"]
@@ -83,9 +83,7 @@ def corpus_figures(
     figures = []
     for key, metric in metrics.items():
         counts = _counts(metric, outputs, streams)
-        figures.append(
-            CorpusFigure(key, _statistic(metric, counts), str(metric.get_signature()))
-        )
+        figures.append(CorpusFigure(key, _statistic(metric, counts), str(metric.get_signature())))
     return figures
 
 
@@ -112,8 +110,7 @@ def _streams(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
     """Turn the references of each sentence into sacrebleu's streams; None where one has fewer."""
     most = max(map(len, references))
     return [
-        [own[number] if number < len(own) else None for own in references]
-        for number in range(most)
+        [own[number] if number < len(own) else None for own in references] for number in range(most)
     ]
 
 
@@ -123,6 +120,9 @@ def _counts(
     """Count what each sentence adds to the corpus, once, so that draws only have to add up.
 
     sacrebleu has no public name for these counts, which its own bootstrap takes in this way.
+
+    Returns:
+        `(sentences, counts)`.
     """
     return np.array(metric._extract_corpus_statistics(list(outputs), streams), dtype=np.float64)
 

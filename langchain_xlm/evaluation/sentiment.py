@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.engines.classifier import Classifier
 from langchain_xlm.engines.labels import SENTIMENTS, UNKNOWN_MEANING, read_labels
@@ -20,6 +19,9 @@ from langchain_xlm.evaluation.tasks import Detail, Input, Measure, ScoredOutputs
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.runtime.flow import run_flow
 from langchain_xlm.tools.sentiment import XLMSentimentTool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["SentimentTask", "calibration_bins", "expected_calibration_error"]
 
@@ -100,16 +102,20 @@ class SentimentTask:
                 Measure("accuracy", "Accuracy", mean_of(right, scale=100), True, "%"),
                 Measure("ece", "Calibration error", _ece(confidence, right), False, "%"),
             ),
-            tuple(f"{label} ({share:.2f})"
-                  for label, share in zip(given.tolist(), confidence, strict=True)),
+            tuple(
+                f"{label} ({share:.2f})"
+                for label, share in zip(given.tolist(), confidence, strict=True)
+            ),
             np.where(right == 1, confidence, -confidence),
             Detail(
                 labels=tuple(everything),
                 confusion=tuple(tuple(int(count) for count in row) for row in matrix),
                 calibration=bins,
             ),
-            {"macro_f1": f"scikit-learn|labels {', '.join(labels)}",
-             "ece": f"{BINS} bins of equal width"},
+            {
+                "macro_f1": f"scikit-learn|labels {', '.join(labels)}",
+                "ece": f"{BINS} bins of equal width",
+            },
         )
 
     def _tool(self, system: System) -> XLMSentimentTool:
@@ -129,9 +135,11 @@ class SentimentTask:
             )
         read_as = dict(zip(reading.names, reading.read_as, strict=True))
         if len(names) == 1:  # one label alone is read by its own name
-            read_as = {names[0]: read_labels(
-                [names[0], "negative", "positive"], model="the data"
-            ).read_as[0]}
+            read_as = {
+                names[0]: read_labels([names[0], "negative", "positive"], model="the data").read_as[
+                    0
+                ]
+            }
         return [read_as[label] for label in labels]
 
     def _check(
@@ -237,9 +245,7 @@ def _ordered(labels: set[str]) -> list[str]:
     return [*known, *sorted(labels - set(known))]
 
 
-def _macro_f1(
-    truth: NDArray[np.str_], given: NDArray[np.str_], labels: Sequence[str]
-) -> Statistic:
+def _macro_f1(truth: NDArray[np.str_], given: NDArray[np.str_], labels: Sequence[str]) -> Statistic:
     """Average F1 over labels from counts, which is what a thousand draws have time for."""
     hits = np.array([(truth == label) & (given == label) for label in labels])
     actual = np.array([truth == label for label in labels])

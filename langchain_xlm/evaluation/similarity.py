@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.engines.encoder import cosines
 from langchain_xlm.retrieval.embeddings import XLMEmbeddings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["cosine_of_texts"]
 

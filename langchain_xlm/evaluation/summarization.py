@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.engines.extractive import document_sentences, join_sentences
 from langchain_xlm.errors import InputError
@@ -22,6 +21,9 @@ from langchain_xlm.evaluation.tasks import Input, Measure, ScoredOutputs, mean_o
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.text.detection import detect_language
 from langchain_xlm.tools.summarization import XLMSummarizationTool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["SummarizationTask"]
 
@@ -115,8 +117,9 @@ class SummarizationTask:
                 Measure("source_similarity", "Similarity to document", mean_of(to_source)),
             ]
         measures.append(
-            Measure("compression", "Length of the document kept", _kept(outputs, documents), None,
-                    "%")
+            Measure(
+                "compression", "Length of the document kept", _kept(outputs, documents), None, "%"
+            )
         )
         return ScoredOutputs(
             tuple(measures),
@@ -144,8 +147,12 @@ class _Summarizer:
     def predict(self, inputs: Sequence[Input]) -> list[Prediction]:
         """Summarize documents; one that cannot be gets an empty summary and a reason."""
         calls = [
-            {"type": "tool_call", "id": str(number), "name": self._tool.name,
-             "args": {"text": each.text}}
+            {
+                "type": "tool_call",
+                "id": str(number),
+                "name": self._tool.name,
+                "args": {"text": each.text},
+            }
             for number, each in enumerate(inputs)
         ]
         found = self._tool.batch(cast("Any", calls), return_exceptions=True)

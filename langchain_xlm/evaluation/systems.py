@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.models.config import LoadingFields
 
@@ -56,7 +58,13 @@ class System:
                 f"The precision {self.precision!r} sets {', '.join(twice)} already: leave it out of"
                 " the other loading fields."
             )
-        LoadingFields(**self.fields())
+        try:
+            LoadingFields(**self.fields())
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = str(fault["loc"][0]) + ": " if fault["loc"] else ""
+            reason = fault["msg"].removeprefix("Value error, ")
+            raise ConfigurationError(f"{self.name}: {name}{reason}") from error
 
     @property
     def name(self) -> str:

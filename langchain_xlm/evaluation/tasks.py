@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.engines.recipe import Purpose
 from langchain_xlm.errors import MissingDependencyError
@@ -16,6 +15,9 @@ from langchain_xlm.evaluation.intervals import Indices, Statistic
 from langchain_xlm.evaluation.predictions import Prediction
 from langchain_xlm.evaluation.systems import System
 from langchain_xlm.models.config import LoadSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Detail", "EvaluationTask", "Input", "Measure", "Predictor", "ScoredOutputs", "need"]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langchain_xlm.engines.generator import GeneratedText, Generator
 from langchain_xlm.engines.repetition import invented_repetition
@@ -25,6 +24,9 @@ from langchain_xlm.runtime.flow import run_flow
 from langchain_xlm.text.detection import detect_language
 from langchain_xlm.text.languages import find_language, same_language
 from langchain_xlm.tools.translation import XLMTranslationTool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["TranslationTask"]
 
@@ -63,8 +65,7 @@ class TranslationTask:
         need("sacrebleu", needed_for="Evaluating translations")
         if self._source == self._target:
             raise ConfigurationError(
-                f"{self.source_language!r} and {self.target_language!r} are one language: give"
-                " two."
+                f"{self.source_language!r} and {self.target_language!r} are one language: give two."
             )
         if self.comet_model is not None:
             check_comet()
@@ -134,11 +135,14 @@ class TranslationTask:
             tuple(measures),
             tuple(outputs),
             sentence_chrf(outputs, references),
-            Detail(notes={
-                "wrong_language_of_references": 100 * float(np.nanmean(of_references))
-                if not np.isnan(of_references).all() else float("nan"),
-                "flagged": 100 * float(np.mean([bool(p.get("flags")) for p in predictions])),
-            }),
+            Detail(
+                notes={
+                    "wrong_language_of_references": 100 * float(np.nanmean(of_references))
+                    if not np.isnan(of_references).all()
+                    else float("nan"),
+                    "flagged": 100 * float(np.mean([bool(p.get("flags")) for p in predictions])),
+                }
+            ),
             {figure.key: figure.signature for figure in figures},
         )
 
