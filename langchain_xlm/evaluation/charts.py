@@ -187,6 +187,7 @@ def _against(
         "cost:Q",
         title=f"{title}, {'less' if lower else 'more'} is better",
         scale=alt.Scale(zero=False, padding=36),
+        axis=alt.Axis(tickCount=6),
     )
     vertical = alt.Y("value:Q", title=_axis_title(figure), scale=alt.Scale(zero=False, padding=16))
     points = base.mark_point(filled=True, size=110).encode(
@@ -352,7 +353,11 @@ def _similarity(system: SystemReport) -> alt.Chart:
         )
         .mark_rect()
         .encode(
-            x=alt.X("right:O", title="right side of pair", axis=alt.Axis(labelAngle=0)),
+            x=alt.X(
+                "right:O",
+                title="right side of pair",
+                axis=alt.Axis(labelAngle=0, labelOverlap=True),
+            ),
             y=alt.Y("left:O", title="left side of pair"),
             color=alt.Color(
                 "cosine:Q", scale=alt.Scale(scheme="viridis", domain=[min(0.0, lowest), 1])

@@ -22,7 +22,7 @@ from langchain_xlm.evaluation.tasks import Detail, Input, Measure, ScoredOutputs
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.retrieval.embeddings import XLMEmbeddings
 
-__all__ = ["EmbeddingsTask", "Kind"]
+__all__ = ["EmbeddingsTask", "Kind", "query_side"]
 
 Kind = Literal["bitext", "sts", "retrieval"]
 """Translations to find again, pairs with a score, or queries with relevant documents."""
@@ -121,7 +121,7 @@ class _Embedder:
     """A system that embeds."""
 
     def __init__(self, system: System) -> None:
-        self._fields = system.fields()
+        self._embeddings = XLMEmbeddings(**system.fields())
 
     def predict(self, inputs: Sequence[Input]) -> list[Prediction]:
         """Embed texts, each with the prompt of its purpose."""
@@ -129,17 +129,26 @@ class _Embedder:
         for purpose in ("document", "query"):
             own = [each for each in inputs if each.purpose == purpose]
             if own:
-                vectors = self._embeddings(purpose).embed_documents([each.text for each in own])
+                document = purpose == "document"
+                embeddings = self._embeddings if document else query_side(self._embeddings)
+                vectors = embeddings.embed_documents([each.text for each in own])
                 found |= zip(own, vectors, strict=True)
         return [{"vector": _packed(found[each])} for each in inputs]
 
-    def _embeddings(self, purpose: str) -> XLMEmbeddings:
-        embeddings = XLMEmbeddings(**self._fields)
-        if purpose == "document":
-            return embeddings
-        # Many queries at once go the way of documents, with the prompt of queries.
+
+def query_side(embeddings: XLMEmbeddings) -> XLMEmbeddings:
+    """Return embeddings that embed many texts at once with the prompt of queries.
+
+    Args:
+        embeddings: Their model is loaded where needed, for its prompt.
+
+    Returns:
+        The same, with the one prompt in place of the other.
+    """
+    prompt = embeddings.query_prompt
+    if prompt is None:
         prompt = embeddings.info().recipe.query_prompt
-        return XLMEmbeddings(**self._fields, document_prompt=prompt)
+    return embeddings.model_copy(update={"document_prompt": prompt})
 
 
 def _packed(vector: Sequence[float]) -> str:

@@ -41,7 +41,7 @@ def render_page(report: Report) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"figure": _figure, "mib": _mib, "number": _number}
+    environment.filters |= {"figure": _figure, "mib": _mib, "number": _number, "short": _short}
     template = environment.from_string(
         (files("langchain_xlm.evaluation") / "page.html.jinja").read_text(encoding="utf-8")
     )
@@ -97,6 +97,11 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "value": value,
         "interval": f"{_number(figure.low, digits)} to {_number(figure.high, digits)}",
     }
+
+
+def _short(origin: str) -> str:
+    """File and line without the folders."""
+    return " + ".join(part.rpartition("/")[2] for part in origin.split("+"))
 
 
 def _mib(size: int) -> str:
