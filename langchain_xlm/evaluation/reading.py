@@ -296,7 +296,7 @@ def _values(table: Table, row: Row, layout: Layout, group: str | None) -> dict[s
     for column in layout.columns:
         name = column.names[0]
         cell = _cell(table, row, column)
-        if cell is None:
+        if cell is None and not column.required:
             continue
         values[column.field] = _READERS[column.field](table, row, name, cell)
     if group is not None:

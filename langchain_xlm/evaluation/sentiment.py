@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from langchain_xlm.evaluation.examples import ExampleSet
 from langchain_xlm.evaluation.intervals import Indices, Statistic
 from langchain_xlm.evaluation.predictions import Prediction
 from langchain_xlm.evaluation.systems import System
-from langchain_xlm.evaluation.tasks import Detail, Input, Measure, ScoredOutputs, mean_of, need
+from langchain_xlm.evaluation.tasks import Detail, Input, Measure, ScoredOutputs, mean_of
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.runtime.flow import run_flow
 from langchain_xlm.tools.sentiment import XLMSentimentTool
@@ -44,10 +45,6 @@ class SentimentTask:
     model_label_meanings: Mapping[str, str] = field(default_factory=dict)
     chunk: int = 128
     name: str = "sentiment"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work before anything is loaded."""
-        need("sklearn", needed_for="Evaluating sentiment")
 
     def identity(self) -> dict[str, Any]:
         """Return how labels are read."""
@@ -92,9 +89,7 @@ class SentimentTask:
         labels = _ordered(set(truth))
         right = (given == truth).astype(np.float64)
         everything = [*labels, *_ordered(set(given) - set(labels))]
-        from sklearn.metrics import confusion_matrix
-
-        matrix = confusion_matrix(truth, given, labels=everything)
+        counts = Counter(zip(truth.tolist(), given.tolist(), strict=True))
         bins = calibration_bins(confidence, right)
         return ScoredOutputs(
             (
@@ -109,11 +104,13 @@ class SentimentTask:
             np.where(right == 1, confidence, -confidence),
             Detail(
                 labels=tuple(everything),
-                confusion=tuple(tuple(int(count) for count in row) for row in matrix),
+                confusion=tuple(
+                    tuple(counts[one, other] for other in everything) for one in everything
+                ),
                 calibration=bins,
             ),
             {
-                "macro_f1": f"scikit-learn|labels {', '.join(labels)}",
+                "macro_f1": f"as scikit-learn|labels {', '.join(labels)}",
                 "ece": f"{BINS} bins of equal width",
             },
         )

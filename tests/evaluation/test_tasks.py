@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import sys
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +87,7 @@ def test_labels_of_files_are_read_as_those_of_models():
 
 def test_labels_that_say_nothing_must_be_explained_before_the_run():
     data = examples({"text": "a", "label": "1", "origin": "a.tsv:1"}, {"text": "b", "label": "0"})
-    with pytest.raises(ConfigurationError, match=r"labels 0, 1 do not say .* a.tsv:1 has '1'"):
+    with pytest.raises(ConfigurationError, match=r"labels 0, 1 do not say .*a.tsv:1 has '1'"):
         SentimentTask().inputs(data)
     task = SentimentTask(label_meanings={"0": "negative", "1": "positive"})
     assert [each.text for each in task.inputs(data)] == ["a", "b"]
@@ -232,6 +234,29 @@ def test_translation_figures_beyond_the_references():
     assert "similarity" not in found
     (copied,) = task.baselines(data).values()
     assert [each["output"] for each in copied] == [example.text for example in data.examples]
+
+
+def test_comet_gets_sources_outputs_and_first_references(monkeypatch):
+    asked = []
+
+    class Judge:
+        def predict(self, rows, **options):
+            asked.extend(rows)
+            return SimpleNamespace(scores=[0.25 * n for n in range(len(rows))])
+
+    package = SimpleNamespace(download_model=str, load_from_checkpoint=lambda path: Judge())
+    monkeypatch.setitem(sys.modules, "comet", package)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    data = examples(
+        {"text": "Hallo.", "references": ("Hello.", "Hi.")},
+        {"text": "Tee.", "references": ("Tea.",)},
+    )
+    task = TranslationTask(
+        source_language="de", target_language="en", similarity_model=None, comet_model="any"
+    )
+    scored = task.score(data, [{"output": "Hey."}, {"output": "Tea."}])
+    assert values(scored, 2)["comet"] == pytest.approx(0.125)
+    assert asked[0] == {"src": "Hallo.", "mt": "Hey.", "ref": "Hello."}
 
 
 def test_one_language_is_no_direction():
