@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
 from langchain_xlm.evaluation.report import Figure, Report, SystemReport
 from langchain_xlm.evaluation.tasks import need
 
-if TYPE_CHECKING:
-    import altair as alt
-
 __all__ = ["charts", "pareto_front", "write_charts"]
+
+# Altair's charts are typed only in part.
+Chart: TypeAlias = Any
 
 _WIDTH: Final = 420
 _HEIGHT: Final = 280
@@ -31,7 +31,7 @@ def charts(report: Report) -> dict[str, dict[str, Any]]:
     """
     need("altair", needed_for="Drawing charts")
     priced = [system for system in report.systems if system.cost is not None]
-    drawn: dict[str, alt.TopLevelMixin] = {"quality": _quality(report.systems)}
+    drawn: dict[str, Chart] = {"quality": _quality(report.systems)}
     if priced:
         drawn["memory"] = _against(priced, "MiB of weights", _weights_mib, lower=True)
         drawn["speed"] = _against(priced, "texts in a second", _throughput, lower=False)
@@ -121,7 +121,7 @@ def _finished(chart: Any) -> dict[str, Any]:
 def _data(rows: list[dict[str, Any]]) -> Any:
     import altair as alt
 
-    return alt.Data(values=rows)
+    return alt.Data(values=rows)  # type: ignore[no-untyped-call]
 
 
 def _axis_title(figure: Figure) -> str:
@@ -134,7 +134,7 @@ def _row(name: str, figure: Figure, **more: Any) -> dict[str, Any]:
     return {"system": name, "value": figure.value, "low": figure.low, "high": figure.high, **more}
 
 
-def _quality(systems: Sequence[SystemReport]) -> alt.LayerChart:
+def _quality(systems: Sequence[SystemReport]) -> Chart:
     import altair as alt
 
     first = systems[0].figures[0]
@@ -168,9 +168,7 @@ def _number_tooltips() -> list[Any]:
     return [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high")]
 
 
-def _against(
-    systems: Sequence[SystemReport], title: str, cost: Any, *, lower: bool
-) -> alt.LayerChart:
+def _against(systems: Sequence[SystemReport], title: str, cost: Any, *, lower: bool) -> Chart:
     """Draw quality against a cost; against memory with the front of the best trades."""
     import altair as alt
 
@@ -216,7 +214,7 @@ def _front_note(systems: Sequence[SystemReport]) -> str:
     return "dashed: none is both lighter and better" if len(systems) > 1 else ""
 
 
-def _latency(systems: Sequence[SystemReport]) -> alt.LayerChart:
+def _latency(systems: Sequence[SystemReport]) -> Chart:
     import altair as alt
 
     rows = []
@@ -249,7 +247,7 @@ def _latency(systems: Sequence[SystemReport]) -> alt.LayerChart:
     return bars + base.mark_rule(strokeWidth=2).encode(x="p50:Q", x2="p95:Q")
 
 
-def _groups(systems: Sequence[SystemReport]) -> alt.LayerChart:
+def _groups(systems: Sequence[SystemReport]) -> Chart:
     import altair as alt
 
     first = systems[0].figures[0]
@@ -278,7 +276,7 @@ def _groups(systems: Sequence[SystemReport]) -> alt.LayerChart:
     return bars + base.mark_rule(opacity=0.6).encode(x="low:Q", x2="high:Q")
 
 
-def _confusion(system: SystemReport) -> alt.LayerChart:
+def _confusion(system: SystemReport) -> Chart:
     import altair as alt
 
     assert system.confusion is not None
@@ -308,7 +306,7 @@ def _confusion(system: SystemReport) -> alt.LayerChart:
     return cells + counts
 
 
-def _calibration(system: SystemReport) -> alt.LayerChart:
+def _calibration(system: SystemReport) -> Chart:
     import altair as alt
 
     rows = [each.model_dump() for each in system.calibration]
@@ -332,7 +330,7 @@ def _calibration(system: SystemReport) -> alt.LayerChart:
     return found.mark_line(color="#3b6fb6") + points + ideal.encode(x="x:Q", y="y:Q")
 
 
-def _similarity(system: SystemReport) -> alt.Chart:
+def _similarity(system: SystemReport) -> Chart:
     import altair as alt
 
     rows = [

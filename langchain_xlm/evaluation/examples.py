@@ -89,7 +89,8 @@ class ExampleSet:
     def fingerprint(self) -> str:
         """64 hexadecimal digits that change with every text, label and score, not with files."""
         state = hashlib.sha256()
-        for part in (*self.examples, *self.corpus):
+        parts: list[Example | Document] = [*self.examples, *self.corpus]
+        for part in parts:
             content = {key: value for key, value in asdict(part).items() if key != "origin"}
             state.update(json.dumps(content, sort_keys=True).encode() + b"\n")
         return state.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -70,7 +70,9 @@ def corpus_figures(
         chrF++, BLEU and TER.
     """
     need("sacrebleu", needed_for="Evaluating translations")
-    from sacrebleu.metrics import BLEU, CHRF, TER
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.metrics.ter import TER
 
     # Scripts without spaces are cut into characters for TER, which the normalization does.
     unspaced = bleu_tokenizer(language) != "13a"
@@ -99,7 +101,7 @@ def sentence_chrf(
     Returns:
         chrF++ of each, 0 to 100, `(sentences,)`.
     """
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     metric = CHRF(word_order=2)
     pairs = zip(outputs, references, strict=True)
@@ -124,7 +126,9 @@ def _counts(
     Returns:
         `(sentences, counts)`.
     """
-    return np.array(metric._extract_corpus_statistics(list(outputs), streams), dtype=np.float64)
+    # It takes None for a missing reference, though its annotation does not say so.
+    known = cast("Sequence[Sequence[str]]", streams)
+    return np.array(metric._extract_corpus_statistics(list(outputs), known), dtype=np.float64)
 
 
 def _statistic(metric: Metric, counts: NDArray[np.float64]) -> Statistic:
