@@ -15,6 +15,8 @@ import typer
 from langchain_xlm.cli.loading import Loading, with_loading_options
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from langchain_xlm.evaluation.examples import ExampleSet
     from langchain_xlm.evaluation.reading import DataSource
     from langchain_xlm.evaluation.run import Progress
@@ -296,7 +298,7 @@ def _progress() -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=console) as bars:
-        shown: dict[str, int] = {}
+        shown: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
             if what not in shown:

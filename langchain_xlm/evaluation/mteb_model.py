@@ -143,5 +143,5 @@ def _unit(vectors: Any) -> torch.Tensor:
     import torch
 
     tensor = torch.as_tensor(np.asarray(vectors), dtype=torch.float32)
-    rows: torch.Tensor = torch.nn.functional.normalize(torch.atleast_2d(tensor), dim=-1)
-    return rows
+    rows = tensor.reshape(-1, tensor.shape[-1])  # one vector is a matrix of one row
+    return torch.nn.functional.normalize(rows, dim=-1)

@@ -62,7 +62,7 @@ def _bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script (BSD-3-Clause, University of Washington)."""
     import vl_convert
 
-    script: str = vl_convert.javascript_bundle(None)
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return script.replace("</script", "<\\/script")
 
 

@@ -79,7 +79,8 @@ class SummarizationTask:
     def baselines(self, data: ExampleSet) -> dict[str, list[Prediction]]:
         """Return the first sentences of each document, and as many drawn at random."""
         generator = random.Random(self.seed)
-        lead, drawn = [], []
+        lead: list[Prediction] = []
+        drawn: list[Prediction] = []
         for example in data.examples:
             found = detect_language(example.text)
             language = found.tag if found else None
@@ -183,7 +184,7 @@ def _nearest_reference(
     """Compare each summary with each of its references; the nearest counts."""
     owners = np.repeat(np.arange(len(outputs)), [len(own) for own in references])
     flat = [text for own in references for text in own]
-    cosine = cosine_of_texts([outputs[place] for place in owners], flat, model=model)
+    cosine = cosine_of_texts([outputs[place] for place in owners.tolist()], flat, model=model)
     nearest = np.full(len(outputs), -np.inf)
     np.maximum.at(nearest, owners, cosine)  # NaN, of an empty summary, stays
     return nearest
