@@ -71,7 +71,10 @@ def _comparisons(report: Report) -> Table:
     table = _table("Differences", "on the same examples; p from a paired bootstrap")
     for title in ("systems", "figure", "difference", "95% interval", "p"):
         table.add_column(title, justify="left" if title in ("systems", "figure") else "right")
+    deciding = report.systems[0].figures[0].key
     for each in report.comparisons:
+        if each.key != deciding:
+            continue
         numbers = [_number(value, 2) for value in (each.difference, each.low, each.high)]
         table.add_row(
             f"{each.second} less {each.first}",

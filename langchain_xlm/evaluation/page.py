@@ -50,6 +50,7 @@ def render_page(report: Report) -> str:
         report=report,
         keys=[(figure.key, _heading(figure)) for figure in report.systems[0].figures],
         bests=_bests(report),
+        digits={each.key: _digits(each) for each in report.systems[0].figures},
         charts=list(drawn),
         # Inside a script nothing may look like the end of it.
         specs=json.dumps(drawn).replace("<", "\\u003c"),
@@ -89,7 +90,7 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def _figure(figure: Figure) -> dict[str, Any]:
     """The words for a figure: its value and its interval."""
-    digits = 1 if figure.unit == "%" else 3
+    digits = _digits(figure)
     value = _number(figure.value, digits)
     if figure.low is None:
         return {"value": value, "interval": ""}
@@ -97,6 +98,10 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "value": value,
         "interval": f"{_number(figure.low, digits)} to {_number(figure.high, digits)}",
     }
+
+
+def _digits(figure: Figure) -> int:
+    return 1 if figure.unit == "%" else 3
 
 
 def _short(origin: str) -> str:

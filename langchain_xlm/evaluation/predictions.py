@@ -57,7 +57,6 @@ class FolderLock:
         """Let go of it."""
         if self._stream is not None:
             self._stream.close()
-            (self.folder / ".lock").unlink(missing_ok=True)
 
 
 class PredictionFile:

@@ -262,7 +262,7 @@ class Report(_Part):
     systems: tuple[SystemReport, ...]
     """The systems in the order given, then the baselines."""
     comparisons: tuple[Comparison, ...] = ()
-    """Each two systems by the figure that decides."""
+    """Each two systems by every figure that has intervals, the one that decides first."""
 
     def system(self, name: str) -> SystemReport:
         """Return what was found of one system.

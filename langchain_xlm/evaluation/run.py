@@ -300,26 +300,30 @@ def _figures(
 
 
 def _compare(results: Sequence[_Result]) -> list[Comparison]:
-    found = []
-    for first, second in itertools.combinations(results, 2):
-        key = first.report.figures[0].key
-        one, other = first.report.figure(key).value, second.report.figure(key).value
-        if key not in first.spread or one is None or other is None:
-            continue
-        difference = other - one
-        low, high = interval(second.spread[key] - first.spread[key])
-        found.append(
-            Comparison(
-                key=key,
-                first=first.report.name,
-                second=second.report.name,
-                difference=difference,
-                low=_finite(low),
-                high=_finite(high),
-                p_value=_finite(paired_p_value(difference, second.spread[key], first.spread[key])),
-            )
-        )
-    return found
+    """Compare each two systems by every figure that was drawn, the deciding one first."""
+    pairs = list(itertools.combinations(results, 2))
+    keys = [figure.key for figure in results[0].report.figures]
+    found = [_difference(key, *pair) for key in keys for pair in pairs]
+    return [comparison for comparison in found if comparison is not None]
+
+
+def _difference(key: str, first: _Result, second: _Result) -> Comparison | None:
+    if key not in first.spread or key not in second.spread:
+        return None
+    one, other = first.report.figure(key).value, second.report.figure(key).value
+    if one is None or other is None:
+        return None
+    low, high = interval(second.spread[key] - first.spread[key])
+    p_value = paired_p_value(other - one, second.spread[key], first.spread[key])
+    return Comparison(
+        key=key,
+        first=first.report.name,
+        second=second.report.name,
+        difference=other - one,
+        low=_finite(low),
+        high=_finite(high),
+        p_value=_finite(p_value),
+    )
 
 
 def _extremes(
