@@ -111,7 +111,7 @@ def test_the_page_tells_figures_costs_and_differences():
         "–",
         "40.0",
         "0.010",
-        "-5.00",
+        "-5.0",
         "3 left out: blank line",
         "refused 2 of the inputs",
         "de → en",
