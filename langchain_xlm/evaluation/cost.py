@@ -110,7 +110,7 @@ def _measure(
     loaded = load_model(task.spec(system))
     loaded_at = time.perf_counter()
     device = loaded.device
-    weights = int(loaded.model.get_memory_footprint())  # type: ignore[no-untyped-call]
+    weights = int(loaded.model.get_memory_footprint())
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     del loaded
     predictor = task.open(system)
