@@ -107,7 +107,7 @@ def _throughput(system: SystemReport) -> float:
 def _finished(chart: Any) -> dict[str, Any]:
     styled = (
         chart.configure(font=_FONT, background="white")
-        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", grid=True)
+        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
         .configure_title(fontSize=14, fontWeight="bold", anchor="start", subtitleColor="#555")
         .configure_legend(labelFontSize=12, labelLimit=400)
         .configure_view(stroke=None)
