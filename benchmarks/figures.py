@@ -192,7 +192,8 @@ def together(parts: dict[str, Report]) -> Report:
     """Make the reports of several directions one, each a group; the whole is their mean."""
     first = next(iter(parts.values()))
     systems = []
-    for number, system in enumerate(first.systems):
+    common = min(len(report.systems) for report in parts.values())
+    for number, system in enumerate(first.systems[:common]):
         own = {name: report.systems[number] for name, report in parts.items()}
         groups = tuple(
             GroupFigures(group=name, examples=parts[name].data.examples, figures=each.figures)
