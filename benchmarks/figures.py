@@ -1,6 +1,6 @@
 """The figures of the starter models on the public test sets, as the site shows them.
 
-    python -m benchmarks.figures DATA [--work FOLDER] [NAME ...]
+    python -m benchmarks.figures DATA [--work FOLDER] [--limit N] [NAME ...]
 
 DATA is the folder whose `eval` holds the sets; FOLDER keeps predictions, so that a run that was
 stopped goes on. Each NAME writes `docs/figures/NAME.json` and its charts; at the end
@@ -65,9 +65,18 @@ NTREX_LIMIT = 150
 LONG_DOCUMENTS = 100
 
 
+_at_most: list[int] = []
+
+
+def draw(data: ExampleSet, limit: int | None = None) -> ExampleSet:
+    """Draw examples of each group: as many as the set allows, or as the command does."""
+    limits = [each for each in (limit, *_at_most) if each is not None]
+    return data.sample(min(limits, default=None), SEED)
+
+
 def bitext(sides: dict[str, tuple[Path, Path]], limit: int | None = None) -> ExampleSet:
     sources = [DataSource(paths, group) for group, paths in sides.items()]
-    return read_examples(sources, LAYOUTS["bitext"], skip_invalid=True).sample(limit, SEED)
+    return draw(read_examples(sources, LAYOUTS["bitext"], skip_invalid=True), limit)
 
 
 def tatoeba_pairs(languages: Iterator[str] | None = None) -> dict[str, tuple[Path, Path]]:
@@ -128,19 +137,20 @@ def nusax_bitext(work: Path) -> Report:
         found = read_examples([DataSource(path, name)], LAYOUTS["bitext"], columns=columns)
         examples += found.examples
     data = ExampleSet(tuple(examples), files=(str(path),), rows=len(examples))
-    return embeddings("nusax-bitext", data, work)
+    return embeddings("nusax-bitext", draw(data), work)
 
 
 def jsts(work: Path) -> Report:
     columns = {"score": "1", "left": "2", "right": "3"}
     sources = [DataSource(EVAL / "jsts" / f"{part}.tsv", part) for part in ("test", "valid")]
-    return embeddings("jsts", read_examples(sources, LAYOUTS["sts"], columns=columns), work, "sts")
+    data = read_examples(sources, LAYOUTS["sts"], columns=columns)
+    return embeddings("jsts", draw(data), work, "sts")
 
 
 def sentiment(work: Path) -> Report:
     folder = EVAL / "sentiment" / "nusax" / "sentiment"
     sources = [DataSource(path / "test.csv", path.name) for path in sorted(folder.iterdir())]
-    data = read_examples(sources, LAYOUTS["sentiment"])
+    data = draw(read_examples(sources, LAYOUTS["sentiment"]))
     return evaluate(
         SentimentTask(), data, output=work / "sentiment", options=QUALITY, progress=show
     )
@@ -151,9 +161,7 @@ def summaries(name: str, sentences: int, limit: int | None = None) -> Callable[[
         path = EVAL / "summarization" / f"{name}.test.jsonl"
         data = read_examples([DataSource(path)], LAYOUTS["summarization"], skip_invalid=True)
         task = SummarizationTask(sentences=sentences)
-        return evaluate(
-            task, data.sample(limit, SEED), output=work / name, options=QUALITY, progress=show
-        )
+        return evaluate(task, draw(data, limit), output=work / name, options=QUALITY, progress=show)
 
     return run
 
@@ -172,9 +180,10 @@ def translation(
             foreign, english = files(folder)
             directions = (((tag, "en"), (foreign, english)), (("en", tag), (english, foreign)))
             for (source, target), sides in directions:
-                data = read_examples(
+                found = read_examples(
                     [DataSource(sides)], LAYOUTS["translation"], skip_invalid=True
-                ).sample(limit, SEED)
+                )
+                data = draw(found, limit)
                 task = TranslationTask(source_language=source, target_language=target)
                 parts[f"{source} → {target}"] = evaluate(
                     task,
@@ -262,12 +271,12 @@ def precision(
 
 def german_to_english() -> ExampleSet:
     source = DataSource(tatoeba_sides("deu"))
-    return read_examples([source], LAYOUTS["translation"]).sample(200, SEED)
+    return draw(read_examples([source], LAYOUTS["translation"]), 200)
 
 
 def english_sentiment() -> ExampleSet:
     path = EVAL / "sentiment" / "nusax" / "sentiment" / "english" / "test.csv"
-    return read_examples([DataSource(path)], LAYOUTS["sentiment"])
+    return draw(read_examples([DataSource(path)], LAYOUTS["sentiment"]))
 
 
 SETS: dict[str, Callable[[Path], Report]] = {
@@ -306,7 +315,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SETS))
     parser.add_argument("--work", type=Path, default=Path(gettempdir()) / "langchain-xlm-figures")
+    parser.add_argument("--limit", type=int, help="examples of each group at the most")
     given = parser.parse_args()
+    _at_most.extend([] if given.limit is None else [given.limit])
     FIGURES.mkdir(parents=True, exist_ok=True)
     work = given.work.absolute()
     # Paths in reports are then the same on every machine.
