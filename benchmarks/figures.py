@@ -316,7 +316,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SETS))
     parser.add_argument("--work", type=Path, default=Path(gettempdir()) / "langchain-xlm-figures")
     parser.add_argument("--limit", type=int, help="examples of each group at the most")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     _at_most.extend([] if given.limit is None else [given.limit])
     FIGURES.mkdir(parents=True, exist_ok=True)
     work = given.work.absolute()
