@@ -14,7 +14,7 @@ STAGE ?= all
 DATA ?= $(or $(LANGCHAIN_XLM_DATA),../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types layers unit docs bench integration starter constraints clean
+.PHONY: help demo test lint format types layers unit docs bench figures integration starter constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -57,6 +57,9 @@ docs: $(VENV)/installed ## the site, into docs/_build
 
 bench: $(VENV)/installed ## how long the starter takes on this machine
 	$(OFFLINE) $(BIN)/python -m benchmarks
+
+figures: $(VENV)/installed ## the site's figures of the starter, from the sets in LANGCHAIN_XLM_DATA
+	$(OFFLINE) $(BIN)/python -m benchmarks.figures $(LANGCHAIN_XLM_DATA)
 
 integration: $(VENV)/installed ## public checkpoints at pinned revisions; needs the network
 	$(BIN)/python -m pytest integration_tests --force-enable-socket -p no:cacheprovider -rs

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     __version__: str
     from langchain_xlm.errors import (
         ConfigurationError,
+        DataFormatError,
         IncompatibleModelError,
         InputError,
         InputTooLongError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         UnsupportedLanguageError,
         XLMError,
     )
+    from langchain_xlm.evaluation.run import evaluate
     from langchain_xlm.retrieval.embeddings import XLMEmbeddings
     from langchain_xlm.runtime.pool import loaded_models, unload_models
     from langchain_xlm.tools.sentiment import XLMSentimentTool
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigurationError",
+    "DataFormatError",
     "IncompatibleModelError",
     "InputError",
     "InputTooLongError",
@@ -52,6 +55,7 @@ __all__ = [
     "XLMSummarizationTool",
     "XLMToolkit",
     "XLMTranslationTool",
+    "evaluate",
     "loaded_models",
     "unload_models",
 ]
@@ -62,6 +66,7 @@ _HOMES = {
     "XLMSummarizationTool": "langchain_xlm.tools.summarization",
     "XLMToolkit": "langchain_xlm.tools.toolkit",
     "XLMTranslationTool": "langchain_xlm.tools.translation",
+    "evaluate": "langchain_xlm.evaluation.run",
     "loaded_models": "langchain_xlm.runtime.pool",
     "unload_models": "langchain_xlm.runtime.pool",
 }

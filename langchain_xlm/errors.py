@@ -11,8 +11,9 @@
     ├ ModelRunError(RuntimeError)         .model
     ├ RequestTimeoutError(TimeoutError)   .timeout_s .model
     ├ ModelUnloadedError(RuntimeError)    .model
-    └ InputError(ValueError)
-      └ InputTooLongError                 .tokens .limit .index
+    ├ InputError(ValueError)
+    │ └ InputTooLongError                 .tokens .limit .index
+    └ DataFormatError(ValueError)         .path .line
 
 Each builds one sentence or two from its fields: what was wrong, with the value, and what to
 do next. All survive pickling, so that they cross process borders whole.
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "ConfigurationError",
+    "DataFormatError",
     "IncompatibleModelError",
     "InputError",
     "InputTooLongError",
@@ -223,3 +225,17 @@ class InputTooLongError(InputError):
             f"Text {index} has {tokens} tokens, more than the window of {limit}."
             " Shorten it, or let overflow='pool' average its pieces."
         )
+
+
+class DataFormatError(XLMError, ValueError):
+    """A file of examples that does not hold what it must.
+
+    Attributes:
+        path: The file as the caller named it.
+        line: Its line, or its row where it has no lines, from 1; None for the file as a whole.
+    """
+
+    def __init__(self, path: str, reason: str, *, line: int | None = None) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(f"{path if line is None else f'{path}:{line}'}: {reason}")

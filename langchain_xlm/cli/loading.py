@@ -25,7 +25,8 @@ _DICT: Final = re.compile(r"\{(.*?)\}")
 def with_loading_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each field of `LoadingFields`.
 
-    Names, help and defaults are those of the fields: nothing is written down twice.
+    Names, help and defaults are those of the fields: nothing is written down twice. A field that
+    the command has a parameter of its own for gets no option here.
 
     Args:
         command: A function with a keyword parameter `loading`, a dict of what was given.
@@ -38,11 +39,16 @@ def with_loading_options(command: Callable[..., None]) -> Callable[..., None]:
         for parameter in inspect.signature(command, eval_str=True).parameters.values()
         if parameter.name != "loading"
     ]
-    options = [_option(name, field) for name, field in LoadingFields.model_fields.items()]
+    taken = {parameter.name for parameter in own}
+    options = [
+        _option(name, field)
+        for name, field in LoadingFields.model_fields.items()
+        if name not in taken
+    ]
 
     @functools.wraps(command)
     def with_options(**arguments: Any) -> None:
-        given = {name: arguments.pop(name) for name in LoadingFields.model_fields}
+        given = {option.name: arguments.pop(option.name) for option in options}
         loading = {name: value for name, value in given.items() if value not in (None, False)}
         command(**arguments, loading=_checked(loading))
 

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "summarize": "Shorten texts to their most important sentences.",
     "sentiment": "Tell whether texts are negative, neutral or positive.",
     "embed": "Turn the texts of files into vectors, in a Parquet or JSON Lines file.",
+    "evaluate": "Measure how good models are on your examples, and what they cost.",
     "languages": "List the languages that a translation model writes.",
     "demo": "Show the main job: translations, sentiment, a summary and a search.",
 }
