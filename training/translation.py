@@ -273,7 +273,7 @@ class SmoothedCrossEntropy(torch.autograd.Function):
         rounded = table.to(states.dtype)
         gradient = (states @ rounded.T).softmax(-1)
         right = gradient.gather(1, labels[:, None])
-        gradient.scatter_add_(1, labels[:, None], torch.full_like(right, smoothing - 1.0))
+        gradient[torch.arange(len(labels), device=labels.device), labels] += smoothing - 1.0
         ctx.save_for_backward(states, rounded, gradient)
         ctx.uniform = smoothing / len(table)
         return -right.float().clamp_min(1e-9).log().mean()
