@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     )
     from langchain_xlm.evaluation.run import evaluate
     from langchain_xlm.retrieval.embeddings import XLMEmbeddings
-    from langchain_xlm.runtime.pool import loaded_models, unload_models
+    from langchain_xlm.runtime.pool import (
+        loaded_models,
+        memory_in_use,
+        set_memory_budget,
+        unload_models,
+    )
     from langchain_xlm.tools.sentiment import XLMSentimentTool
     from langchain_xlm.tools.summarization import XLMSummarizationTool
     from langchain_xlm.tools.toolkit import XLMToolkit
@@ -57,6 +62,8 @@ __all__ = [
     "XLMTranslationTool",
     "evaluate",
     "loaded_models",
+    "memory_in_use",
+    "set_memory_budget",
     "unload_models",
 ]
 
@@ -68,6 +75,8 @@ _HOMES = {
     "XLMTranslationTool": "langchain_xlm.tools.translation",
     "evaluate": "langchain_xlm.evaluation.run",
     "loaded_models": "langchain_xlm.runtime.pool",
+    "memory_in_use": "langchain_xlm.runtime.pool",
+    "set_memory_budget": "langchain_xlm.runtime.pool",
     "unload_models": "langchain_xlm.runtime.pool",
 }
 

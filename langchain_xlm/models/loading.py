@@ -14,6 +14,7 @@ from langchain_xlm.errors import ModelLoadError, UnsupportedLanguageError, XLMEr
 from langchain_xlm.models import checks, files, placement
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import Family, find_family
+from langchain_xlm.models.memory import freed_at_once
 from langchain_xlm.models.quiet import quiet_transformers
 from langchain_xlm.text.languages import ModelLanguages, find_language
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "load_model", "prepare_weights"]
 
 _log = logging.getLogger("langchain_xlm")
 # `from_pretrained` replaces functions of torch and methods of its own classes while it runs: two
@@ -122,10 +123,20 @@ def _load_tokenizer(spec: LoadSpec) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _load_weights(
-    spec: LoadSpec, family: Family
-) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
-    """Load the model for the task, with the report of what its files lack."""
+def prepare_weights(spec: LoadSpec, family: Family) -> tuple[Any, PreTrainedConfig, dict[str, Any]]:
+    """Decide how the weights of a checkpoint will be loaded, without reading them.
+
+    Args:
+        spec: What to load and how.
+        family: The row of the family table.
+
+    Returns:
+        The auto class, the configuration, and the arguments that place the model.
+
+    Raises:
+        ModelLoadError: The configuration is damaged.
+        ConfigurationError: This machine cannot place it as asked.
+    """
     import transformers
 
     model_class = {
@@ -141,7 +152,15 @@ def _load_weights(
     if spec.task == "encoder" and family.has_pooler:
         # Nothing here reads the pooler, and many checkpoints come without its weights.
         arguments["add_pooling_layer"] = False
-    with _load_errors(spec, "weights"):
+    return model_class, config, arguments
+
+
+def _load_weights(
+    spec: LoadSpec, family: Family
+) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
+    """Load the model for the task, with the report of what its files lack."""
+    model_class, config, arguments = prepare_weights(spec, family)
+    with _load_errors(spec, "weights"), freed_at_once():
         model, report = model_class.from_pretrained(
             _place(spec),
             config=config,
