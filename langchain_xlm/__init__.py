@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from langchain_xlm.engines.attention import AttentionMap, attention_map
     from langchain_xlm.errors import (
         ConfigurationError,
         DataFormatError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from langchain_xlm.tools.translation import XLMTranslationTool
 
 __all__ = [
+    "AttentionMap",
     "ConfigurationError",
     "DataFormatError",
     "IncompatibleModelError",
@@ -60,6 +62,7 @@ __all__ = [
     "XLMSummarizationTool",
     "XLMToolkit",
     "XLMTranslationTool",
+    "attention_map",
     "evaluate",
     "loaded_models",
     "memory_in_use",
@@ -68,11 +71,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AttentionMap": "langchain_xlm.engines.attention",
     "XLMEmbeddings": "langchain_xlm.retrieval.embeddings",
     "XLMSentimentTool": "langchain_xlm.tools.sentiment",
     "XLMSummarizationTool": "langchain_xlm.tools.summarization",
     "XLMToolkit": "langchain_xlm.tools.toolkit",
     "XLMTranslationTool": "langchain_xlm.tools.translation",
+    "attention_map": "langchain_xlm.engines.attention",
     "evaluate": "langchain_xlm.evaluation.run",
     "loaded_models": "langchain_xlm.runtime.pool",
     "memory_in_use": "langchain_xlm.runtime.pool",

@@ -13,9 +13,9 @@ from langchain_xlm.models.families import families_of
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import BitsAndBytesConfig, PreTrainedModel
 
-__all__ = ["expected_bytes", "model_bytes"]
+__all__ = ["bytes_as_loaded", "expected_bytes", "model_bytes"]
 
 
 def model_bytes(model: PreTrainedModel) -> int:
@@ -97,13 +97,26 @@ def expected_bytes(spec: LoadSpec) -> int:
     pooler = {name: arguments[name] for name in ("add_pooling_layer",) if name in arguments}
     with torch.device("meta"):
         model = model_class.from_config(config, **pooler)
-    return _bytes_as_loaded(model, arguments)
+    return bytes_as_loaded(
+        model, dtype=arguments["dtype"], quantization=arguments.get("quantization_config")
+    )
 
 
-def _bytes_as_loaded(model: PreTrainedModel, arguments: dict[str, Any]) -> int:
+def bytes_as_loaded(
+    model: PreTrainedModel, *, dtype: torch.dtype, quantization: BitsAndBytesConfig | None = None
+) -> int:
+    """Tell what the weights of a model would hold, loaded in some numbers.
+
+    Args:
+        model: The model without weights (on torch's meta device).
+        dtype: Type of what is not quantized.
+        quantization: How the linear layers are quantized.
+
+    Returns:
+        Bytes.
+    """
     import torch
 
-    quantization, dtype = arguments.get("quantization_config"), arguments["dtype"]
     # mT5 has layers that float16 and quantization must leave in 32 bits.
     full = list(model._keep_in_fp32_modules or ())
     exact = [*full, *_exact_names(model, quantization)]

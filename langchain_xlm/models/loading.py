@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -160,7 +161,16 @@ def _load_weights(
 ) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
     """Load the model for the task, with the report of what its files lack."""
     model_class, config, arguments = prepare_weights(spec, family)
-    with _load_errors(spec, "weights"), freed_at_once():
+    if spec.places:
+        import torch
+
+        pooler = {name: arguments[name] for name in ("add_pooling_layer",) if name in arguments}
+        with torch.device("meta"):
+            empty = model_class.from_config(config, **pooler)
+        arguments["device_map"] = placement.complete_places(spec, empty, spec.places)
+    with _load_errors(spec, "weights"), freed_at_once(), warnings.catch_warnings():
+        # Weights that belong to no module are placed by name, which accelerate remarks on.
+        warnings.filterwarnings("ignore", "The following device_map keys do not match")
         model, report = model_class.from_pretrained(
             _place(spec),
             config=config,
