@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from langchain_xlm.engines.attention import AttentionMap, attention_map
     from langchain_xlm.errors import (
         ConfigurationError,
         DataFormatError,
@@ -29,13 +30,19 @@ if TYPE_CHECKING:
     )
     from langchain_xlm.evaluation.run import evaluate
     from langchain_xlm.retrieval.embeddings import XLMEmbeddings
-    from langchain_xlm.runtime.pool import loaded_models, unload_models
+    from langchain_xlm.runtime.pool import (
+        loaded_models,
+        memory_in_use,
+        set_memory_budget,
+        unload_models,
+    )
     from langchain_xlm.tools.sentiment import XLMSentimentTool
     from langchain_xlm.tools.summarization import XLMSummarizationTool
     from langchain_xlm.tools.toolkit import XLMToolkit
     from langchain_xlm.tools.translation import XLMTranslationTool
 
 __all__ = [
+    "AttentionMap",
     "ConfigurationError",
     "DataFormatError",
     "IncompatibleModelError",
@@ -55,19 +62,26 @@ __all__ = [
     "XLMSummarizationTool",
     "XLMToolkit",
     "XLMTranslationTool",
+    "attention_map",
     "evaluate",
     "loaded_models",
+    "memory_in_use",
+    "set_memory_budget",
     "unload_models",
 ]
 
 _HOMES = {
+    "AttentionMap": "langchain_xlm.engines.attention",
     "XLMEmbeddings": "langchain_xlm.retrieval.embeddings",
     "XLMSentimentTool": "langchain_xlm.tools.sentiment",
     "XLMSummarizationTool": "langchain_xlm.tools.summarization",
     "XLMToolkit": "langchain_xlm.tools.toolkit",
     "XLMTranslationTool": "langchain_xlm.tools.translation",
+    "attention_map": "langchain_xlm.engines.attention",
     "evaluate": "langchain_xlm.evaluation.run",
     "loaded_models": "langchain_xlm.runtime.pool",
+    "memory_in_use": "langchain_xlm.runtime.pool",
+    "set_memory_budget": "langchain_xlm.runtime.pool",
     "unload_models": "langchain_xlm.runtime.pool",
 }
 

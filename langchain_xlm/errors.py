@@ -146,21 +146,39 @@ class InsufficientMemoryError(ModelLoadError):
     """The model or a batch does not fit.
 
     Attributes:
-        needed_bytes: What was asked for.
-        free_bytes: What was there.
+        needed_bytes: What was asked for; None where the library below did not tell.
+        free_bytes: What was there; None likewise.
         device: Where.
     """
 
-    def __init__(self, model: str, *, needed_bytes: int, free_bytes: int, device: str) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        needed_bytes: int | None = None,
+        free_bytes: int | None = None,
+        device: str = "cpu",
+        advice: str | None = None,
+        while_running: bool = False,
+    ) -> None:
         self.needed_bytes = needed_bytes
         self.free_bytes = free_bytes
         self.device = device
-        super().__init__(
-            model,
-            f"it needs {needed_bytes / 2**20:,.0f} MiB on {device}, where {free_bytes / 2**20:,.0f}"
-            " MiB are free. Choose a smaller model, quantization='8bit' or '4bit', or"
-            " device_map='auto'.",
+        what = "one text alone" if while_running else "it"
+        need = (
+            f"{what} does not fit into the memory of {device}"
+            if needed_bytes is None
+            else f"{what} needs {needed_bytes / 2**20:,.0f} MiB on {device}"
         )
+        free = "" if free_bytes is None else f", where {free_bytes / 2**20:,.0f} MiB are free"
+        advice = advice or (
+            "Give shorter texts, unload other models, or use a smaller model."
+            if while_running
+            else "Choose a smaller model, quantization='8bit' or '4bit', or device_map='auto'."
+        )
+        super().__init__(model, f"{need}{free}. {advice}")
+        if while_running:
+            self.args = (f"{model!r} ran out of memory: {need}{free}. {advice}",)
 
 
 class ModelRunError(XLMError, RuntimeError):

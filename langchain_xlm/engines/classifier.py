@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from langchain_xlm.engines.rows import cut_to_window, pad_rows
 from langchain_xlm.errors import IncompatibleModelError
 from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.footprint import model_bytes
 from langchain_xlm.runtime.batching import Unit
 from langchain_xlm.runtime.flow import Flow
 from langchain_xlm.runtime.pool import SharedModel
@@ -163,6 +164,7 @@ class ClassifierSession:
 
         loaded = load_model(spec)
         self._loaded = loaded
+        self.memory_bytes = model_bytes(loaded.model)
         config = loaded.config
         named = {int(index): str(name) for index, name in (config.id2label or {}).items()}
         labels = tuple(named[index] for index in sorted(named))

@@ -14,6 +14,7 @@ from langchain_xlm.engines.rows import cut_to_window, pad_rows
 from langchain_xlm.errors import IncompatibleModelError, InputError, InputTooLongError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.files import find_file, read_json, read_json_value
+from langchain_xlm.models.footprint import model_bytes
 from langchain_xlm.runtime.batching import Unit
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class EncoderSession:
         recipe = load_recipe(spec)
         loaded = load_model(spec)
         self._loaded = loaded
+        self.memory_bytes = model_bytes(loaded.model)
         self._dense = _load_dense(spec, recipe, loaded.device)
         on_cpu = loaded.device.type == "cpu"
         self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU

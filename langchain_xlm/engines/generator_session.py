@@ -22,6 +22,7 @@ from langchain_xlm.engines.wording import Wording
 from langchain_xlm.engines.wordless import is_wordless
 from langchain_xlm.errors import ModelRunError
 from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.footprint import model_bytes
 from langchain_xlm.models.loading import LoadedModel, load_model
 from langchain_xlm.runtime.batching import Unit
 from langchain_xlm.text.segments import Segment
@@ -108,6 +109,7 @@ class GeneratorSession:
 
         loaded = load_model(spec)
         self._loaded = loaded
+        self.memory_bytes = model_bytes(loaded.model)
         self._tokenizer = loaded.tokenizer
         self._defaults = own_defaults(loaded)
         # `generate` fills what a given configuration leaves at None from the model's own. With

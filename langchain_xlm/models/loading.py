@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from langchain_xlm.errors import ModelLoadError, UnsupportedLanguageError, XLMEr
 from langchain_xlm.models import checks, files, placement
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import Family, find_family
+from langchain_xlm.models.memory import freed_at_once
 from langchain_xlm.models.quiet import quiet_transformers
 from langchain_xlm.text.languages import ModelLanguages, find_language
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "load_model", "prepare_weights"]
 
 _log = logging.getLogger("langchain_xlm")
 # `from_pretrained` replaces functions of torch and methods of its own classes while it runs: two
@@ -122,10 +124,20 @@ def _load_tokenizer(spec: LoadSpec) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _load_weights(
-    spec: LoadSpec, family: Family
-) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
-    """Load the model for the task, with the report of what its files lack."""
+def prepare_weights(spec: LoadSpec, family: Family) -> tuple[Any, PreTrainedConfig, dict[str, Any]]:
+    """Decide how the weights of a checkpoint will be loaded, without reading them.
+
+    Args:
+        spec: What to load and how.
+        family: The row of the family table.
+
+    Returns:
+        The auto class, the configuration, and the arguments that place the model.
+
+    Raises:
+        ModelLoadError: The configuration is damaged.
+        ConfigurationError: This machine cannot place it as asked.
+    """
     import transformers
 
     model_class = {
@@ -141,7 +153,24 @@ def _load_weights(
     if spec.task == "encoder" and family.has_pooler:
         # Nothing here reads the pooler, and many checkpoints come without its weights.
         arguments["add_pooling_layer"] = False
-    with _load_errors(spec, "weights"):
+    return model_class, config, arguments
+
+
+def _load_weights(
+    spec: LoadSpec, family: Family
+) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
+    """Load the model for the task, with the report of what its files lack."""
+    model_class, config, arguments = prepare_weights(spec, family)
+    if spec.places:
+        import torch
+
+        pooler = {name: arguments[name] for name in ("add_pooling_layer",) if name in arguments}
+        with torch.device("meta"):
+            empty = model_class.from_config(config, **pooler)
+        arguments["device_map"] = placement.complete_places(spec, empty, spec.places)
+    with _load_errors(spec, "weights"), freed_at_once(), warnings.catch_warnings():
+        # Weights that belong to no module are placed by name, which accelerate remarks on.
+        warnings.filterwarnings("ignore", "The following device_map keys do not match")
         model, report = model_class.from_pretrained(
             _place(spec),
             config=config,

@@ -9,7 +9,11 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from langchain_xlm.errors import ConfigurationError, MissingDependencyError
+from langchain_xlm.errors import (
+    ConfigurationError,
+    InsufficientMemoryError,
+    MissingDependencyError,
+)
 from langchain_xlm.models import files
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import Family, families_of
@@ -18,7 +22,13 @@ if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
-__all__ = ["check_offload", "check_packages", "from_pretrained_arguments", "input_device"]
+__all__ = [
+    "check_offload",
+    "check_packages",
+    "complete_places",
+    "from_pretrained_arguments",
+    "input_device",
+]
 
 
 # Where the name to import is not the name to install; its parent is there in any case or not.
@@ -74,7 +84,7 @@ def from_pretrained_arguments(
     Raises:
         ConfigurationError: This machine lacks the device, or the family cannot be split as asked.
     """
-    places = _places(spec, family)
+    places = _places(spec, family, config, model_class)
     main = _main_device(places)
     dtype = _dtype(spec, family, main)
     arguments: dict[str, Any] = {"dtype": dtype}
@@ -101,11 +111,41 @@ def from_pretrained_arguments(
     return arguments
 
 
-def check_offload(spec: LoadSpec, model: PreTrainedModel) -> None:
-    """Refuse a model with shared weights on the disk, which would fail when it runs.
+def complete_places(
+    spec: LoadSpec, model: PreTrainedModel, places: dict[str, str | int]
+) -> dict[str, str | int]:
+    """Check a device map against the modules of the model, before any weights are read.
 
-    Weights that two modules share are saved once, under the name of one; accelerate looks on the
-    disk for each under its own name.
+    Args:
+        spec: What to load.
+        model: The model without weights (on torch's meta device).
+        places: The device map, module by module.
+
+    Returns:
+        The map, with a place for weights that belong to the model itself and to no module.
+
+    Raises:
+        ConfigurationError: The map contradicts itself or parts weights that are shared.
+    """
+    for name in places:
+        inside = next((n for n in places if n != name and f"{n}.".startswith(f"{name}.")), None)
+        inside = next((n for n in places if n), None) if name == "" else inside
+        if inside is not None:
+            raise ConfigurationError(
+                f"device_map places {name!r} and {inside!r}, which is a part of it."
+                f" Name the other parts of {name!r} in place of the whole."
+            )
+    _check_shared(spec, model, places)
+    if "" in places:
+        return places
+    own = [name for name, _ in model.named_parameters() if "." not in name]
+    own += [name for name, _ in model.named_buffers() if "." not in name]
+    running = next((place for place in places.values() if place not in ("cpu", "disk")), "cpu")
+    return {**places, **{name: running for name in own if name not in places}}
+
+
+def check_offload(spec: LoadSpec, model: PreTrainedModel) -> None:
+    """Refuse a model some of whose shared weights are on the disk: it would fail when it runs.
 
     Args:
         spec: What was loaded.
@@ -114,17 +154,27 @@ def check_offload(spec: LoadSpec, model: PreTrainedModel) -> None:
     Raises:
         ConfigurationError: With the module to place elsewhere.
     """
-    places = getattr(model, "hf_device_map", None) or {}
+    _check_shared(spec, model, getattr(model, "hf_device_map", None) or {})
+
+
+def _check_shared(spec: LoadSpec, model: PreTrainedModel, places: Mapping[str, str | int]) -> None:
+    """Weights that two modules share are saved once, so both must be on the disk or neither."""
     if "disk" not in places.values():
         return
-    for name in sorted(model.all_tied_weights_keys):
-        owners = [part for part in places if not part or f"{name}.".startswith(f"{part}.")]
-        if owners and places[max(owners, key=len)] == "disk":
+    for name, source in sorted(model.all_tied_weights_keys.items()):
+        if (_place_of(name, places) == "disk") != (_place_of(source, places) == "disk"):
+            away = name if _place_of(name, places) == "disk" else source
             raise ConfigurationError(
-                f"{spec.model!r} shares the weights {name}, which the device map sends to the"
-                f" disk, where they cannot be shared. Give {name.rpartition('.')[0]!r} a place of"
-                " its own, such as 'cpu', or max_memory more room."
+                f"{spec.model!r} shares the weights {name} with {source}, of which the device map"
+                f" sends one to the disk, where they cannot be shared."
+                f" Give {away.rpartition('.')[0]!r} a place of its own, such as 'cpu', or"
+                " max_memory more room."
             )
+
+
+def _place_of(weight: str, places: Mapping[str, str | int]) -> str | int | None:
+    owners = [part for part in places if not part or f"{weight}.".startswith(f"{part}.")]
+    return places[max(owners, key=len)] if owners else None
 
 
 def input_device(model: PreTrainedModel) -> torch.device:
@@ -146,7 +196,9 @@ def input_device(model: PreTrainedModel) -> torch.device:
     return torch.device(model.device)
 
 
-def _places(spec: LoadSpec, family: Family) -> str | dict[str, str | int]:
+def _places(
+    spec: LoadSpec, family: Family, config: PreTrainedConfig, model_class: type
+) -> str | dict[str, str | int]:
     """The device map: a strategy, a map, or the whole model on one device."""
     if spec.places:
         if family.keep_whole and len(set(spec.places.values())) > 1:
@@ -163,21 +215,61 @@ def _places(spec: LoadSpec, family: Family) -> str | dict[str, str | int]:
     if spec.device is not None:
         _check_device(spec.device)
         return {"": spec.device}
-    return {"": _best_device(spec)}
+    if spec.device_map is not None:
+        return {"": _roomy_device(spec, family, config, model_class)}
+    return {"": _best_device()}
 
 
-def _best_device(spec: LoadSpec) -> str:
+def _best_device() -> str:
     import torch
 
+    if torch.cuda.is_available():
+        return "cuda:0"
+    return _other_accelerator() or "cpu"
+
+
+def _roomy_device(
+    spec: LoadSpec, family: Family, config: PreTrainedConfig, model_class: Any
+) -> str:
+    """The first device, GPUs before the CPU, that has room for all of a model kept whole."""
+    import torch
+
+    from langchain_xlm.models.footprint import bytes_as_loaded
+    from langchain_xlm.models.memory import free_bytes
+
+    with torch.device("meta"):
+        model = model_class.from_config(config)
     limits = dict(spec.max_memory) if isinstance(spec.max_memory, tuple) else {}
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        if limits.get(index, 1) > 0:
-            return f"cuda:{index}"
-    if hasattr(torch, "xpu") and torch.xpu.is_available():
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found: list[tuple[int, int, str]] = []
+    for device in (*(f"cuda:{index}" for index in range(gpus)), _other_accelerator(), "cpu"):
+        if device is None:
+            continue
+        key = int(device[5:]) if device.startswith("cuda:") else device
+        dtype = _dtype(spec, family, device)
+        quantization = None if spec.quantization is None else _quantization(spec, dtype, None)
+        needed = bytes_as_loaded(model, dtype=dtype, quantization=quantization)
+        free = limits.get(key, free_bytes(device))
+        if free is None or needed <= free:
+            return device
+        found.append((free, needed, device))
+    free, needed, device = max(found)
+    raise InsufficientMemoryError(
+        spec.model,
+        needed_bytes=needed,
+        free_bytes=free,
+        device=device,
+        advice=f"Models of the family {family.name} cannot be split over devices: give max_memory"
+        " more room on one, or quantization='8bit' or '4bit'.",
+    )
+
+
+def _other_accelerator() -> str | None:
+    import torch
+
+    if torch.xpu.is_available():
         return "xpu"
-    if torch.backends.mps.is_available() and limits.get("mps", 1) > 0:
-        return "mps"
-    return "cpu"
+    return "mps" if torch.backends.mps.is_available() else None
 
 
 def _check_device(name: str) -> None:

@@ -17,6 +17,7 @@ from langchain_xlm.errors import ConfigurationError
 
 __all__ = [
     "attention_name",
+    "bytes_of",
     "device_map_value",
     "device_name",
     "dtype_name",
@@ -209,17 +210,18 @@ def memory_limits(value: object) -> dict[str | int, int] | None:
                 f"max_memory has a limit for {device!r}, which is no device. Give a device number"
                 " such as 0, or 'cpu', 'mps' or 'disk'."
             )
-        limits[device] = _bytes(size)
+        limits[device] = bytes_of(size, what="max_memory")
     return limits
 
 
-def _bytes(size: object) -> int:
+def bytes_of(size: object, *, what: str) -> int:
+    """Bytes, from a number of them or a text such as `"6GiB"`; `what` is named in the error."""
     if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
         return size
     written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", str(size).upper())
     if not written or written[2] not in _UNITS:
         raise ConfigurationError(
-            f"max_memory has {size!r}, which is no size. Give bytes, or a text such as '6GiB'."
+            f"{what} has {size!r}, which is no size. Give bytes, or a text such as '6GiB'."
         )
     return int(float(written[1]) * _UNITS[written[2]])
 

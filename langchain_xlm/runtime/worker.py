@@ -10,70 +10,24 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from langchain_xlm.errors import ModelRunError, ModelUnloadedError, XLMError
-from langchain_xlm.runtime.batching import Backlog, Unit, fill_batch
+from langchain_xlm.runtime.batching import fill_batch
+from langchain_xlm.runtime.runner import BatchRunner, Job, Parts
+from langchain_xlm.runtime.session import Memory, NoMemory, Progress, Session
 
 logger = logging.getLogger(__name__)
 
-S = TypeVar("S", bound="Session")
+S = TypeVar("S", bound=Session)
 R = TypeVar("R")
-Progress = Callable[[Sequence[Unit[Any]]], None]
 
 # Rows are prepared this many budgets ahead: enough to find rows of near lengths, little enough
 # that preparing a bulk request does not keep others waiting.
 _BUDGETS_AHEAD = 4
-
-
-class Session(Protocol):
-    """A model in use. It is opened, used and closed on the worker's thread alone."""
-
-    @property
-    def max_batch_tokens(self) -> int:
-        """Budget of one batch: rows times longest row, in tokens."""
-
-    def prepare(self, request: Any) -> Iterator[list[Unit[Any]]]:
-        """Cut a request into rows, some at a time; what it raises fails this request alone."""
-
-    def run(self, units: Sequence[Unit[Any]]) -> Sequence[Any]:
-        """Compute one result for each row; all rows have one group."""
-
-    def close(self) -> None:
-        """Let go of the model and free its memory."""
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """A request on its way: rows not yet prepared, rows waiting, and results so far."""
-
-    future: Future[Any]
-    request: Any = None
-    question: Callable[[Any], Any] | None = None
-    progress: Progress | None = None
-    rows: Iterator[list[Unit[Any]]] | None = None
-    backlog: Backlog[Any] = field(default_factory=Backlog)
-    results: list[Any] = field(default_factory=list)
-    served: float = 0.0
-
-    @property
-    def finished(self) -> bool:
-        return self.rows is None and not self.backlog
-
-    def fail(self, error: BaseException) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
-
-    def succeed(self, value: Any) -> None:
-        # The future stays pending until here, so that it can be cancelled at any time before.
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_result(value)
-
-
-_Parts = dict[_Job, list[tuple[int, Unit[Any]]]]
 
 
 class Worker:
@@ -83,17 +37,32 @@ class Worker:
     blocks nobody but those who wait for this model.
     """
 
-    def __init__(self, open_session: Callable[[], Session], *, model: str) -> None:
+    def __init__(
+        self,
+        open_session: Callable[[Worker], Session],
+        *,
+        model: str,
+        memory: Memory | None = None,
+        on_end: Callable[[Worker], None] | None = None,
+    ) -> None:
         """Make a worker that has not started.
 
         Args:
             open_session: Loads the model; called once, on the worker's thread.
             model: Hub id or folder, named in errors and in the thread's name.
+            memory: Tells which errors mean that memory was short.
+            on_end: Called on the worker's thread once the model has been let go.
         """
         self.model = model
+        self.last_used = time.monotonic()
         self._open_session = open_session
+        self._memory: Memory = memory or NoMemory()
+        self._runner = BatchRunner(model, self._memory)
+        self._on_end = on_end
+        self._busy = True
+        self._retiring = False
         self._changed = threading.Condition()
-        self._arrived: list[_Job] = []
+        self._arrived: list[Job] = []
         self._closing = False
         self._drop_waiting = False
         self._ended = False
@@ -104,6 +73,36 @@ class Worker:
         """Whether a request would be accepted now."""
         with self._changed:
             return not self._closing and not self._ended
+
+    @property
+    def idle(self) -> bool:
+        """Whether the model is loaded, and no request is running or waiting."""
+        with self._changed:
+            return not self._busy and not self._arrived
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it has been asked to end, at once or when it is idle."""
+        with self._changed:
+            return self._closing or self._retiring
+
+    def retire(self) -> None:
+        """End as soon as no request is running or waiting; until then everything goes on."""
+        with self._changed:
+            self._retiring = True
+            self._changed.notify_all()
+
+    def give_up_unwanted(self) -> None:
+        """End a worker that has not loaded yet, if nobody waits for it any more.
+
+        Raises:
+            ModelUnloadedError: Nobody does.
+        """
+        with self._changed:
+            cancelled = all(job.future.cancelled() for job in self._arrived)
+            if cancelled or self._drop_waiting:
+                self._closing = True
+                raise ModelUnloadedError(self.model)
 
     def submit(self, request: Any, *, progress: Progress | None = None) -> Future[list[Any]]:
         """Queue a request.
@@ -120,7 +119,7 @@ class Worker:
             ModelUnloadedError: The worker is closed or has died.
         """
         future: Future[list[Any]] = Future()
-        self._put(_Job(future, request=request, progress=progress))
+        self._put(Job(future, request=request, progress=progress))
         return future
 
     def call(self, question: Callable[[S], R]) -> Future[R]:
@@ -136,7 +135,7 @@ class Worker:
             ModelUnloadedError: The worker is closed or has died.
         """
         future: Future[R] = Future()
-        self._put(_Job(future, question=question))
+        self._put(Job(future, question=question))
         return future
 
     def close(self, *, drop_waiting: bool = False, timeout_s: float | None = None) -> None:
@@ -156,11 +155,12 @@ class Worker:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
 
-    def _put(self, job: _Job) -> None:
+    def _put(self, job: Job) -> None:
         with self._changed:
             if self._closing or self._ended:
                 raise ModelUnloadedError(self.model)
             self._arrived.append(job)
+            self.last_used = time.monotonic()
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._live, name=f"langchain-xlm {self.model}", daemon=True
@@ -170,30 +170,47 @@ class Worker:
 
     def _live(self) -> None:
         """Open the session, serve until closed; whatever ends the thread fails who waits."""
-        jobs: list[_Job] = []
-        session: Session | None = None
-        try:
-            session = self._open_session()
-            self._serve(session, jobs)
-            cause: BaseException = ModelUnloadedError(self.model)
-        except BaseException as error:  # noqa: BLE001 - the outermost edge: callers must hear of it
-            if not isinstance(error, XLMError):
-                logger.warning("The worker of %r died: %r", self.model, error)
-            cause = error
+        jobs: list[Job] = []
+        cause = self._live_with(jobs)
         with self._changed:
             self._ended = True
             jobs += self._arrived
             self._arrived.clear()
         for job in jobs:
             job.fail(self._as_own(cause, "its worker died of"))
-        if session is not None:
-            session.close()
 
-    def _serve(self, session: Session, jobs: list[_Job]) -> None:
+    def _live_with(self, jobs: list[Job]) -> BaseException:
+        """Open the session, serve, and let it go; return why."""
+        session: Session | None = None
+        try:
+            session = self._open_session(self)
+            self._serve(session, jobs)
+            return ModelUnloadedError(self.model)
+        except BaseException as error:  # noqa: BLE001 - the outermost edge: callers must hear of it
+            with self._changed:
+                self._closing = True
+            if not isinstance(error, XLMError):
+                logger.warning("The worker of %r died: %r", self.model, error)
+            return error
+        finally:
+            if session is not None:
+                session.close()
+                del session
+                self._memory.release_memory()
+            if self._on_end is not None:
+                self._on_end(self)
+
+    def _serve(self, session: Session, jobs: list[Job]) -> None:
         while True:
             with self._changed:
+                if not (jobs or self._arrived):
+                    self._busy, self.last_used = False, time.monotonic()
                 while not (jobs or self._arrived or self._closing):
+                    if self._retiring:
+                        self._closing = True
+                        break
                     self._changed.wait()
+                self._busy = True
                 start = min((job.served for job in jobs), default=0.0)
                 for job in self._arrived:
                     job.served = start
@@ -212,14 +229,14 @@ class Worker:
                 jobs.remove(job)
                 job.succeed(job.results)
 
-    def _answer(self, session: Session, job: _Job) -> None:
+    def _answer(self, session: Session, job: Job) -> None:
         assert job.question is not None
         try:
             job.succeed(job.question(session))
         except Exception as error:  # noqa: BLE001 - the edge between a request and its thread
             job.fail(self._as_own(error, "it raised"))
 
-    def _prepare(self, session: Session, jobs: list[_Job]) -> None:
+    def _prepare(self, session: Session, jobs: list[Job]) -> None:
         """Keep enough rows of every request waiting; drop the requests that cannot be cut."""
         ahead = session.max_batch_tokens * _BUDGETS_AHEAD
         for job in list(jobs):
@@ -236,43 +253,21 @@ class Worker:
                 jobs.remove(job)
                 job.fail(self._as_own(error, "it could not prepare the request:"))
 
-    def _run_batch(self, session: Session, jobs: list[_Job]) -> None:
+    def _run_batch(self, session: Session, jobs: list[Job]) -> None:
         # Start-time fair queueing (Goyal et al. 1996): whoever has been served the fewest
         # tokens goes first, and a newcomer starts level with the least served, so that a
         # short request passes a bulk one and neither can starve the other.
         queue = sorted(
             (job for job in jobs if job.backlog), key=lambda job: (job.served, job.backlog.tokens)
         )
-        batch = fill_batch([job.backlog for job in queue], max_tokens=session.max_batch_tokens)
-        parts: _Parts = {}
+        batch = fill_batch([job.backlog for job in queue], max_tokens=self._runner.budget(session))
+        parts: Parts = {}
         for index, place, unit in batch:
             parts.setdefault(queue[index], []).append((place, unit))
             queue[index].served += unit.tokens
-        for job, error in self._run_parts(session, parts).items():
+        for job, error in self._runner.run(session, parts).items():
             jobs.remove(job)
             job.fail(self._as_own(error, "it raised"))
-
-    def _run_parts(self, session: Session, parts: _Parts) -> dict[_Job, Exception]:
-        """Run the rows of several requests as one batch; return the requests that failed."""
-        try:
-            results = iter(session.run([unit for rows in parts.values() for _, unit in rows]))
-            for job, rows in parts.items():
-                for place, _ in rows:
-                    job.results[place] = next(results)
-                if job.progress is not None:
-                    job.progress([unit for _, unit in rows])
-        except Exception as error:  # noqa: BLE001 - the edge between a request and its thread
-            if len(parts) == 1:
-                return dict.fromkeys(parts, error)
-            # One request's rows may have broken the batch of all: run each request's alone.
-            logger.info(
-                "A shared batch of %r failed, its requests run alone: %r", self.model, error
-            )
-            failed: dict[_Job, Exception] = {}
-            for job, rows in parts.items():
-                failed |= self._run_parts(session, {job: rows})
-            return failed
-        return {}
 
     def _as_own(self, error: BaseException, how: str) -> BaseException:
         """Return an error of the package for one waiter, with its cause chained."""

@@ -22,7 +22,8 @@ class CountingSession:
 
     max_batch_tokens = 10
 
-    def __init__(self, *, chunk: int = 3) -> None:
+    def __init__(self, *, chunk: int = 3, memory_bytes: int = 100) -> None:
+        self.memory_bytes = memory_bytes
         self.batches: list[list[int]] = []
         self.threads: set[int] = set()
         self.gate = threading.Event()

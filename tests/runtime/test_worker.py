@@ -19,7 +19,7 @@ def session() -> CountingSession:
 
 @pytest.fixture
 def worker(session: CountingSession) -> Iterator[Worker]:
-    made = Worker(lambda: session, model="counting")
+    made = Worker(lambda _: session, model="counting")
     yield made
     session.gate.set()
     made.close(timeout_s=10)
@@ -200,7 +200,7 @@ def test_a_question_that_raises_fails_alone(worker: Worker) -> None:
 def test_a_failed_load_fails_everyone_who_waits_and_ends_the_worker() -> None:
     arrived = threading.Event()
 
-    def open_session() -> CountingSession:
+    def open_session(worker: Worker) -> CountingSession:
         arrived.wait(10)
         raise ModelLoadError("counting", "the file is broken.")
 
@@ -264,6 +264,6 @@ def test_closing_can_drop_who_waits(worker: Worker, session: CountingSession) ->
 
 def test_closing_a_worker_that_never_started_is_quick() -> None:
     opened = []
-    worker = Worker(lambda: opened.append(1) or CountingSession(), model="counting")
+    worker = Worker(lambda _: opened.append(1) or CountingSession(), model="counting")
     worker.close()
     assert not opened
