@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_xlm.engines.recipe import PoolingMode, Purpose, Recipe, read_recipe
-from langchain_xlm.engines.rows import cut_to_window, pad_rows
+from langchain_xlm.engines.rows import cut_to_window
 from langchain_xlm.errors import IncompatibleModelError, InputError, InputTooLongError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.files import find_file, read_json, read_json_value
@@ -79,11 +79,13 @@ class EncoderSession:
         Args:
             spec: What to load and how.
         """
+        from langchain_xlm.engines.states import StateReader
         from langchain_xlm.models.loading import load_model
 
         recipe = load_recipe(spec)
         loaded = load_model(spec)
         self._loaded = loaded
+        self._reader = StateReader(loaded)
         self._dense = _load_dense(spec, recipe, loaded.device)
         on_cpu = loaded.device.type == "cpu"
         self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
@@ -146,24 +148,21 @@ class EncoderSession:
         """
         import torch
 
-        from langchain_xlm.engines.pooling import pool
+        from langchain_xlm.engines.pooling import pool_texts
 
         rows = [unit.payload for unit in units]
-        ids, mask = pad_rows(
-            [row.ids for row in rows], self._loaded.tokenizer.pad_token_id, self._loaded.device
-        )
         with torch.inference_mode():
-            states = self._loaded.model(input_ids=ids, attention_mask=mask)[0]
+            tokens = self._reader.read([row.ids for row in rows])
             skipped = torch.tensor([row.skipped for row in rows])
             modes: tuple[PoolingMode, ...] = units[0].group  # type: ignore[assignment]
-            vectors = pool(states, mask.to(states.device), modes, skipped=skipped)
+            vectors = pool_texts(tokens.states, tokens.starts, tokens.ends, modes, skipped=skipped)
             for weight, bias, activation in self._dense:
                 vectors = activation(torch.nn.functional.linear(vectors, weight, bias))
         return list(zip(rows, vectors.float().cpu().numpy(), strict=True))
 
     def close(self) -> None:
         """Let go of the model."""
-        del self._loaded, self._dense
+        del self._loaded, self._reader, self._dense
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:  # transformers' tokenizers fail on an empty list
