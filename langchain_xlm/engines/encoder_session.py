@@ -14,6 +14,7 @@ from langchain_xlm.engines.rows import cut_to_window
 from langchain_xlm.errors import IncompatibleModelError, InputError, InputTooLongError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.files import find_file, read_json, read_json_value
+from langchain_xlm.models.placement import ROWWISE_INT8, quantizer_of
 from langchain_xlm.runtime.batching import Unit
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class EncoderInfo:
         width: Length of its vectors.
         revision: Commit or version of the checkpoint; None for a local folder.
         dtype: Name of the type that its weights compute in.
+        quantizer: What quantized it: `"row-wise int8"`, `"bitsandbytes"`; None for no one.
+        packed: Whether batches run without padding.
     """
 
     recipe: Recipe
@@ -47,6 +50,8 @@ class EncoderInfo:
     width: int
     revision: str | None
     dtype: str
+    quantizer: str | None = None
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +96,15 @@ class EncoderSession:
         self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
         hidden = int(loaded.config.hidden_size)
         width = self._dense[-1][0].shape[0] if self._dense else hidden * len(recipe.pooling)
+        quantizer = quantizer_of(loaded.model)
         self.info = EncoderInfo(
             recipe=recipe,
             window=min(recipe.window or loaded.window, loaded.window),
             width=width,
             revision=loaded.revision,
-            dtype=str(loaded.model.dtype).removeprefix("torch."),
+            dtype=_dtype_name(loaded.model.dtype, quantizer),
+            quantizer=quantizer,
+            packed=self._reader.packed,
         )
 
     def prepare(self, request: EncodingRequest) -> Iterator[list[Unit[EncodingRow]]]:
@@ -194,6 +202,11 @@ class EncoderSession:
 
         pieces = cut_to_window(text, window, count)
         return self._tokenize([prompt + piece.text for piece in pieces])
+
+
+def _dtype_name(dtype: torch.dtype, quantizer: str | None) -> str:
+    """The type of the products; what transformers says is that of the vocabulary."""
+    return "int8" if quantizer == ROWWISE_INT8 else str(dtype).removeprefix("torch.")
 
 
 def load_recipe(spec: LoadSpec) -> Recipe:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ATTENTION = "langchain_xlm_packed"
 """Name of the attention function in transformers' attention interface."""
 
+# Up to this length scores are kept as a matrix where that is quicker; beyond, it costs memory.
+_LONGEST_MATRIX = 1024
 # Chips on which flash attention of variable lengths runs in 16 bits, by compute capability.
 _FLASH_CAPABILITY = (8, 0)
 
@@ -30,9 +32,11 @@ class Packing:
 
     Attributes:
         runs: First token, number of texts and length of each, in tokens, of every run.
+        in_bfloat16: Whether a CPU may attend in bfloat16, whatever the states are in.
     """
 
     runs: tuple[tuple[int, int, int], ...]
+    in_bfloat16: bool = False
     _bounds: dict[torch.device, torch.Tensor] = field(default_factory=dict, repr=False)
 
     @property
@@ -70,7 +74,11 @@ class PackedRow:
 
 
 def pack(
-    rows: Sequence[Sequence[int]], device: torch.device, *, padding_id: int | None
+    rows: Sequence[Sequence[int]],
+    device: torch.device,
+    *,
+    padding_id: int | None,
+    in_bfloat16: bool = False,
 ) -> PackedRow:
     """Lay texts one behind the other, those of equal length side by side.
 
@@ -79,6 +87,7 @@ def pack(
         device: Where the tensors go.
         padding_id: For models that count positions from the padding id on and leave it out, as
             RoBERTa does; None for those that count from 0.
+        in_bfloat16: Whether a CPU may attend in bfloat16.
 
     Returns:
         The row.
@@ -104,7 +113,7 @@ def pack(
     return PackedRow(
         ids=ids[None].to(device),
         positions=positions[None].to(device),
-        packing=Packing(tuple(runs)),
+        packing=Packing(tuple(runs), in_bfloat16),
         starts=torch.tensor(starts),
         ends=torch.tensor(ends),
     )
@@ -168,10 +177,40 @@ def packed_attention(
             states[0, :, run].view(heads, count, length, width).transpose(0, 1)
             for states in (query, key, value)
         )
-        part = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling)
+        if packing.in_bfloat16 and length <= _LONGEST_MATRIX:
+            part = _matrix_attention(q, k, v, scaling)
+        else:
+            part = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling)
         parts.append(part.transpose(1, 2).reshape(count * length, heads, width))
     joined = parts[0] if len(parts) == 1 else torch.cat(parts)
     return joined.view(1, tokens, heads, width), None
+
+
+def _matrix_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    """Attend by whole matrices of bfloat16, on the processor's own units.
+
+    Torch's fused attention computes in float32 on a CPU whatever it is given: at half the speed
+    for 16 to 512 tokens on a Zen 5 core, torch 2.13. Scores are summed and normalized in float32.
+
+    Args:
+        query: `(texts, heads, tokens, head width)`.
+        key: As the query.
+        value: As the query.
+        scaling: Factor of the scores; None takes 1 / sqrt(head width).
+
+    Returns:
+        The same shape, of the query's dtype.
+    """
+    texts, heads, tokens, width = query.shape
+    factor = width**-0.5 if scaling is None else scaling
+    q, k, v = (
+        states.reshape(texts * heads, tokens, width) for states in (query * factor, key, value)
+    )
+    scores = torch.bmm(q.bfloat16(), k.bfloat16().mT)
+    attended = torch.bmm(scores.softmax(dim=-1), v.bfloat16())
+    return attended.view(query.shape).to(query.dtype)
 
 
 def _flash_attention(

@@ -10,6 +10,8 @@ import torch
 
 from langchain_xlm.engines.packing import pack, use_packed_attention
 from langchain_xlm.engines.rows import pad_rows
+from langchain_xlm.models.placement import ROWWISE_INT8, quantizer_of
+from langchain_xlm.models.processor import computes_bfloat16
 
 if TYPE_CHECKING:
     from langchain_xlm.models.loading import LoadedModel
@@ -52,6 +54,8 @@ class StateReader:
         self._body = loaded.model.base_model
         free = loaded.spec.attn_implementation is None
         self.packed = free and loaded.family.packs and use_packed_attention(loaded.model)
+        rounded = loaded.model.dtype == torch.bfloat16 or quantizer_of(loaded.model) == ROWWISE_INT8
+        self._in_bfloat16 = rounded and loaded.device.type == "cpu" and computes_bfloat16()
 
     def read(self, rows: Sequence[Sequence[int]]) -> TokenStates:
         """Compute the token states of a batch.
@@ -65,7 +69,7 @@ class StateReader:
         loaded = self._loaded
         if self.packed:
             counted = loaded.config.pad_token_id if loaded.family.position_offset else None
-            row = pack(rows, loaded.device, padding_id=counted)
+            row = pack(rows, loaded.device, padding_id=counted, in_bfloat16=self._in_bfloat16)
             states = self._body(input_ids=row.ids, position_ids=row.positions, packing=row.packing)[
                 0
             ]
