@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.engines.rows import cut_to_window, pad_rows
 from langchain_xlm.errors import IncompatibleModelError
@@ -14,6 +15,9 @@ from langchain_xlm.runtime.flow import Flow
 from langchain_xlm.runtime.pool import SharedModel
 from langchain_xlm.text.cleaning import check_text
 from langchain_xlm.text.segments import Segment
+
+if TYPE_CHECKING:
+    import torch
 
 # Labels of models that judge whether one text follows from another: they need two texts.
 _ENTAILMENT = {"entailment", "not_entailment", "contradiction"}
@@ -160,11 +164,16 @@ class ClassifierSession:
         Raises:
             IncompatibleModelError: It judges pairs of texts.
         """
+        from langchain_xlm.engines.states import StateReader
         from langchain_xlm.models.loading import load_model
 
         loaded = load_model(spec)
         self._loaded = loaded
         self.memory_bytes = model_bytes(loaded.model)
+        # A head that reads the first token's state can be run apart from the body. BERT's reads
+        # a pooler's output, XLM's a summary of its own.
+        reads_first = getattr(loaded.model.base_model, "pooler", None) is None
+        self._reader = StateReader(loaded) if loaded.family.packs and reads_first else None
         config = loaded.config
         named = {int(index): str(name) for index, name in (config.id2label or {}).items()}
         labels = tuple(named[index] for index in sorted(named))
@@ -200,13 +209,8 @@ class ClassifierSession:
         import torch
 
         rows = [unit.payload for unit in units]
-        ids, mask = pad_rows(
-            [row.token_ids for row in rows],
-            self._loaded.tokenizer.pad_token_id,
-            self._loaded.device,
-        )
         with torch.inference_mode():
-            logits = self._loaded.model(input_ids=ids, attention_mask=mask).logits.float()
+            logits = self._logits([row.token_ids for row in rows]).float()
         scores = logits.sigmoid() if self.info.multi_label else logits.softmax(dim=-1)
         return [
             (
@@ -224,7 +228,16 @@ class ClassifierSession:
 
     def close(self) -> None:
         """Let go of the model."""
-        del self._loaded
+        del self._loaded, self._reader
+
+    def _logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        model: Any = self._loaded.model
+        if self._reader is not None and self._reader.packed:
+            first: torch.Tensor = model.classifier(self._reader.read(rows).first()[:, None])
+            return first
+        ids, mask = pad_rows(rows, self._loaded.tokenizer.pad_token_id, self._loaded.device)
+        padded: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
+        return padded
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:  # which a tokenizer cannot take

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_xlm.engines.recipe import PoolingMode, Purpose, Recipe, read_recipe
-from langchain_xlm.engines.rows import cut_to_window, pad_rows
+from langchain_xlm.engines.rows import cut_to_window
 from langchain_xlm.errors import IncompatibleModelError, InputError, InputTooLongError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.files import find_file, read_json, read_json_value
 from langchain_xlm.models.footprint import model_bytes
+from langchain_xlm.models.placement import ROWWISE_INT8, quantizer_of
 from langchain_xlm.runtime.batching import Unit
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class EncoderInfo:
         width: Length of its vectors.
         revision: Commit or version of the checkpoint; None for a local folder.
         dtype: Name of the type that its weights compute in.
+        quantizer: What quantized it: `"row-wise int8"`, `"bitsandbytes"`; None for no one.
+        packed: Whether batches run without padding.
     """
 
     recipe: Recipe
@@ -48,6 +51,8 @@ class EncoderInfo:
     width: int
     revision: str | None
     dtype: str
+    quantizer: str | None = None
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +85,28 @@ class EncoderSession:
         Args:
             spec: What to load and how.
         """
+        from langchain_xlm.engines.states import StateReader
         from langchain_xlm.models.loading import load_model
 
         recipe = load_recipe(spec)
         loaded = load_model(spec)
         self._loaded = loaded
         self.memory_bytes = model_bytes(loaded.model)
+        self._reader = StateReader(loaded)
         self._dense = _load_dense(spec, recipe, loaded.device)
         on_cpu = loaded.device.type == "cpu"
         self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
         hidden = int(loaded.config.hidden_size)
         width = self._dense[-1][0].shape[0] if self._dense else hidden * len(recipe.pooling)
+        quantizer = quantizer_of(loaded.model)
         self.info = EncoderInfo(
             recipe=recipe,
             window=min(recipe.window or loaded.window, loaded.window),
             width=width,
             revision=loaded.revision,
-            dtype=str(loaded.model.dtype).removeprefix("torch."),
+            dtype=_dtype_name(loaded.model.dtype, quantizer),
+            quantizer=quantizer,
+            packed=self._reader.packed,
         )
 
     def prepare(self, request: EncodingRequest) -> Iterator[list[Unit[EncodingRow]]]:
@@ -148,24 +158,21 @@ class EncoderSession:
         """
         import torch
 
-        from langchain_xlm.engines.pooling import pool
+        from langchain_xlm.engines.pooling import pool_texts
 
         rows = [unit.payload for unit in units]
-        ids, mask = pad_rows(
-            [row.ids for row in rows], self._loaded.tokenizer.pad_token_id, self._loaded.device
-        )
         with torch.inference_mode():
-            states = self._loaded.model(input_ids=ids, attention_mask=mask)[0]
+            tokens = self._reader.read([row.ids for row in rows])
             skipped = torch.tensor([row.skipped for row in rows])
             modes: tuple[PoolingMode, ...] = units[0].group  # type: ignore[assignment]
-            vectors = pool(states, mask.to(states.device), modes, skipped=skipped)
+            vectors = pool_texts(tokens.states, tokens.starts, tokens.ends, modes, skipped=skipped)
             for weight, bias, activation in self._dense:
                 vectors = activation(torch.nn.functional.linear(vectors, weight, bias))
         return list(zip(rows, vectors.float().cpu().numpy(), strict=True))
 
     def close(self) -> None:
         """Let go of the model."""
-        del self._loaded, self._dense
+        del self._loaded, self._reader, self._dense
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:  # transformers' tokenizers fail on an empty list
@@ -197,6 +204,11 @@ class EncoderSession:
 
         pieces = cut_to_window(text, window, count)
         return self._tokenize([prompt + piece.text for piece in pieces])
+
+
+def _dtype_name(dtype: torch.dtype, quantizer: str | None) -> str:
+    """The type of the products; what transformers says is that of the vocabulary."""
+    return "int8" if quantizer == ROWWISE_INT8 else str(dtype).removeprefix("torch.")
 
 
 def load_recipe(spec: LoadSpec) -> Recipe:

@@ -41,6 +41,8 @@ class Family:
         position_offset: Rows of the position table in front of the first token.
         default_window: Input tokens where neither config nor tokenizer sets a limit.
         has_pooler: Whether its encoder class adds a pooler, which nothing here uses.
+        packs: Whether its attention goes through transformers' attention interface, so that
+            texts can run one behind the other without padding.
         overflows_in_float16: Whether activations pass the largest float16.
         packages: What its tokenizer needs beside transformers.
     """
@@ -58,18 +60,43 @@ class Family:
     position_offset: int = 0
     default_window: int = 512
     has_pooler: bool = False
+    packs: bool = False
     overflows_in_float16: bool = False
     packages: tuple[str, ...] = ()
 
 
 FAMILIES: tuple[Family, ...] = (
     Family("XLM", "xlm", _ENCODER_TASKS, keep_whole=True, packages=("sacremoses",)),
-    Family("XLM-RoBERTa", "xlm-roberta", _ENCODER_TASKS, position_offset=2, has_pooler=True),
-    Family("XLM-RoBERTa-XL", "xlm-roberta-xl", _ENCODER_TASKS, position_offset=2, has_pooler=True),
-    Family("X-MOD", "xmod", _ENCODER_TASKS, keep_whole=True, position_offset=2, has_pooler=True),
+    Family(
+        "XLM-RoBERTa",
+        "xlm-roberta",
+        _ENCODER_TASKS,
+        position_offset=2,
+        has_pooler=True,
+        packs=True,
+    ),
+    Family(
+        "XLM-RoBERTa-XL",
+        "xlm-roberta-xl",
+        _ENCODER_TASKS,
+        position_offset=2,
+        has_pooler=True,
+        packs=True,
+    ),
+    Family(
+        "X-MOD",
+        "xmod",
+        _ENCODER_TASKS,
+        keep_whole=True,
+        position_offset=2,
+        has_pooler=True,
+        packs=True,
+    ),
     # Multilingual MiniLM and small E5 were distilled from XLM-R and keep its vocabulary, but
     # their layers are BERT's. BERT's own vocabulary has no such mark and is refused.
-    Family("multilingual MiniLM", "bert", _ENCODER_TASKS, marks=("▁",), has_pooler=True),
+    Family(
+        "multilingual MiniLM", "bert", _ENCODER_TASKS, marks=("▁",), has_pooler=True, packs=True
+    ),
     Family(
         "encoder-decoder",
         "encoder-decoder",

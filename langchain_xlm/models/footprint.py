@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_xlm.models import checks, files, placement
 from langchain_xlm.models.config import LoadSpec
@@ -14,6 +14,8 @@ from langchain_xlm.models.families import families_of
 if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedModel
+
+    from langchain_xlm.models.int8 import RowwiseInt8Config
 
 __all__ = ["bytes_as_loaded", "expected_bytes", "model_bytes"]
 
@@ -103,7 +105,10 @@ def expected_bytes(spec: LoadSpec) -> int:
 
 
 def bytes_as_loaded(
-    model: PreTrainedModel, *, dtype: torch.dtype, quantization: BitsAndBytesConfig | None = None
+    model: PreTrainedModel,
+    *,
+    dtype: torch.dtype,
+    quantization: BitsAndBytesConfig | RowwiseInt8Config | None = None,
 ) -> int:
     """Tell what the weights of a model would hold, loaded in some numbers.
 
@@ -120,7 +125,10 @@ def bytes_as_loaded(
     # mT5 has layers that float16 and quantization must leave in 32 bits.
     full = list(model._keep_in_fp32_modules or ())
     exact = [*full, *_exact_names(model, quantization)]
+    rowwise, settings = _is_rowwise(quantization), cast("Any", quantization)
     widths: dict[int, float] = {}
+    if rowwise:  # which keeps the vocabulary in 16 bits
+        widths[id(model.get_input_embeddings().weight)] = 2
     tables = 0
     for name, layer in model.named_modules():
         for weight in layer.parameters(recurse=False):
@@ -129,13 +137,13 @@ def bytes_as_loaded(
         if quantization is not None and isinstance(layer, torch.nn.Linear):
             if _is_named(name, exact):
                 continue
-            if quantization.load_in_8bit:
+            if rowwise or settings.load_in_8bit:
                 # A number for each weight and a scale in 32 bits for each row.
                 widths[id(layer.weight)] = 1 + 4 / layer.in_features
             else:
                 # Half a number, the scale of 64 in 8 bits (double quantization) or in 32, and the
                 # tables of both.
-                double = quantization.bnb_4bit_use_double_quant
+                double = settings.bnb_4bit_use_double_quant
                 widths[id(layer.weight)] = 0.5 + (1.02 if double else 4) / 64
                 tables += 4 * (16 + 256 if double else 16)
     total = float(tables)
@@ -151,11 +159,17 @@ def bytes_as_loaded(
 def _exact_names(model: PreTrainedModel, quantization: Any) -> list[str]:
     if quantization is None:
         return []
-    if quantization.llm_int8_skip_modules is not None:
-        return list(quantization.llm_int8_skip_modules)
+    named = quantization.exact if _is_rowwise(quantization) else quantization.llm_int8_skip_modules
+    if named is not None:
+        return list(named)
     from transformers.quantizers.base import get_keys_to_not_convert
 
     return list(get_keys_to_not_convert(model))
+
+
+def _is_rowwise(quantization: Any) -> bool:
+    method = getattr(quantization, "quant_method", None)
+    return method == placement.ROWWISE_METHOD
 
 
 def _is_named(module: str, names: Iterable[str]) -> bool:

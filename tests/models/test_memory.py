@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import BitsAndBytesConfig
 
 from langchain_xlm.errors import InsufficientMemoryError
 from langchain_xlm.models.config import LoadSpec
@@ -110,7 +111,8 @@ def test_expected_bytes_are_those_loaded(
 def test_expected_bytes_of_a_checkpoint_saved_quantized(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
-    small = load_model(LoadSpec("encoder", str(checkpoints("xlm-roberta")), quantization="8bit"))
+    way = BitsAndBytesConfig(load_in_8bit=True)
+    small = load_model(LoadSpec("encoder", str(checkpoints("xlm-roberta")), quantization=way))
     small.model.save_pretrained(tmp_path)
     small.tokenizer.save_pretrained(tmp_path)
     spec = LoadSpec("encoder", str(tmp_path))

@@ -1,0 +1,81 @@
+"""Batches of token ids to token states: without padding where the model can, else padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from langchain_xlm.engines.packing import pack, use_packed_attention
+from langchain_xlm.engines.rows import pad_rows
+from langchain_xlm.models.placement import ROWWISE_INT8, quantizer_of
+from langchain_xlm.models.processor import computes_bfloat16
+
+if TYPE_CHECKING:
+    from langchain_xlm.models.loading import LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStates:
+    """The last hidden states of a batch, all tokens in one row.
+
+    Attributes:
+        states: `(tokens, width)`, the model's dtype; padding may lie between texts.
+        starts: First token of each text, in the order given, `(texts,)`, int64.
+        ends: The token behind each text's last, `(texts,)`, int64.
+    """
+
+    states: torch.Tensor
+    starts: torch.Tensor
+    ends: torch.Tensor
+
+    def first(self) -> torch.Tensor:
+        """Return the state of each text's first token, `(texts, width)`."""
+        return self.states[self.starts.to(self.states.device)]
+
+
+class StateReader:
+    """Runs the body of a loaded model.
+
+    Attributes:
+        packed: Whether batches run without padding.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        """Choose how to run a model.
+
+        Args:
+            loaded: The model. Unless the caller chose an attention, or its family cannot, its
+                attention is set to the one that needs no padding.
+        """
+        self._loaded = loaded
+        self._body = loaded.model.base_model
+        free = loaded.spec.attn_implementation is None
+        self.packed = free and loaded.family.packs and use_packed_attention(loaded.model)
+        rounded = loaded.model.dtype == torch.bfloat16 or quantizer_of(loaded.model) == ROWWISE_INT8
+        self._in_bfloat16 = rounded and loaded.device.type == "cpu" and computes_bfloat16()
+
+    def read(self, rows: Sequence[Sequence[int]]) -> TokenStates:
+        """Compute the token states of a batch.
+
+        Args:
+            rows: Token ids of each text, special tokens included; at least one text.
+
+        Returns:
+            The states.
+        """
+        loaded = self._loaded
+        if self.packed:
+            counted = loaded.config.pad_token_id if loaded.family.position_offset else None
+            row = pack(rows, loaded.device, padding_id=counted, in_bfloat16=self._in_bfloat16)
+            states = self._body(input_ids=row.ids, position_ids=row.positions, packing=row.packing)[
+                0
+            ]
+            return TokenStates(states[0], row.starts, row.ends)
+        ids, mask = pad_rows(rows, loaded.tokenizer.pad_token_id, loaded.device)
+        states = self._body(input_ids=ids, attention_mask=mask)[0]
+        starts = torch.arange(len(rows)) * ids.shape[1]
+        lengths = torch.tensor([len(row) for row in rows])
+        return TokenStates(states.flatten(0, 1), starts, starts + lengths)
