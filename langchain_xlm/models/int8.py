@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Int8Linear", "RowwiseInt8Config", "quantize_rows"]
 
 _LARGEST = 127
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 
 def quantize_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,10 +40,9 @@ def quantize_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Returns:
         The integers, `(rows, columns)`, int8, and what one of them stands for, `(rows, 1)`,
-        float32; a row of zeros has the scale 1.
+        float32; that of a row of zeros is tiny.
     """
-    scales = values.abs().amax(dim=1, keepdim=True).div_(_LARGEST)
-    scales.masked_fill_(scales == 0, 1.0)
+    scales = values.abs().amax(dim=1, keepdim=True).div_(_LARGEST).clamp_min_(_SMALLEST)
     return (values / scales).round_().to(torch.int8), scales
 
 
@@ -196,3 +196,9 @@ class _RowwiseInt8Quantizer(HfQuantizer):  # type: ignore[misc]
         # It is the larger part of a multilingual model and is only looked up, never multiplied.
         vocabulary = model.get_input_embeddings()
         vocabulary.weight = torch.nn.Parameter(vocabulary.weight.to(torch.bfloat16))
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **_others: Any) -> None:
+        """Copy what kept its type, which else holds the whole file of the checkpoint in memory."""
+        for parameter in model.parameters():
+            if parameter.dtype != torch.int8:
+                parameter.data = parameter.data.clone()
