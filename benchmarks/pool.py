@@ -70,7 +70,7 @@ def translator(folder: Path) -> None:
 
 
 def summarizer(folder: Path) -> None:
-    """mT5-small: 8 and 8 layers of 512, 250,112 pieces twice (input and output are not tied)."""
+    """mT5-small: 8 and 8 layers of 512, 250,112 pieces."""
     import transformers
 
     tokenizers.mt5_tokenizer(folder)

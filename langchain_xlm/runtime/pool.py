@@ -79,8 +79,11 @@ class _Pool:
             self.specs.pop(worker, None)
             self.changed.notify_all()
 
-    def hold(self, worker: Worker, spec: LoadSpec, needed: int) -> None:
-        """Wait until a model fits beside the others, unloading those that may be.
+    def hold(self, worker: Worker, spec: LoadSpec, needed: int, *, loaded: bool) -> None:
+        """Make room for a model beside the others, unloading those that may be.
+
+        One that is not loaded yet waits for the room. One that turns out larger than expected
+        does not: two such would wait for each other.
 
         Raises:
             InsufficientMemoryError: It would not fit even if all that is not pinned were gone.
@@ -97,11 +100,12 @@ class _Pool:
                 if needed + sum(others.values()) <= limit:
                     break
                 self.make_room(needed, others)
+                if loaded:
+                    break
                 if not told and any(not one.idle for one in others):
                     logger.info("%r waits for room in the memory budget.", spec.model)
                     told = True
-                if worker not in self.held:
-                    worker.give_up_unwanted()
+                worker.give_up_unwanted()
                 self.changed.wait(_LOOK_S)
             self.held[worker] = needed
 
@@ -170,10 +174,10 @@ class SharedModel:
     def _open(self, pool: _Pool, worker: Worker) -> Session:
         """Load the model when there is room for it; on its worker's thread."""
         if pool.limit is not None:
-            pool.hold(worker, self.spec, self._expected())
+            pool.hold(worker, self.spec, self._expected(), loaded=False)
         session = self._load()
         try:
-            pool.hold(worker, self.spec, session.memory_bytes)
+            pool.hold(worker, self.spec, session.memory_bytes, loaded=True)
         except InsufficientMemoryError:
             session.close()
             raise

@@ -188,12 +188,30 @@ def test_a_model_larger_than_expected_is_checked_again(models: Models) -> None:
     models.ask(0).result(10)
     models.sizes[SPECS[1]], models.expected[SPECS[1]] = 150, 50
     assert models.ask(1).result(10) == [4]
-    assert loaded() == [1]
+    until(lambda: loaded() == [1])
     models.sizes[SPECS[2]], models.expected[SPECS[2]] = 300, 50
     with pytest.raises(InsufficientMemoryError, match="set_memory_budget"):
         models.ask(2).result(10)
     assert models.sessions[SPECS[2]][0].closed
     assert SPECS[2] not in memory_in_use()
+
+
+def test_two_models_larger_than_expected_do_not_wait_for_each_other(models: Models) -> None:
+    set_memory_budget(200)
+    for number in (0, 1):
+        models.sizes[SPECS[number]], models.expected[SPECS[number]] = 150, 50
+    both_open = threading.Barrier(2)
+    real = models.open
+
+    def opened(spec: LoadSpec) -> CountingSession:
+        session = real(spec)
+        both_open.wait(10)
+        return session
+
+    models.open = opened  # type: ignore[method-assign]
+    asked = [models.ask(number) for number in (0, 1)]
+    assert [one.result(10) for one in asked] == [[4], [4]]
+    until(lambda: sum(memory_in_use().values()) <= 200)
 
 
 def test_a_lower_budget_holds_at_once(models: Models) -> None:
