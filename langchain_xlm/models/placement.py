@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
-__all__ = ["check_offload", "check_packages", "from_pretrained_arguments", "input_device"]
+__all__ = [
+    "check_offload",
+    "check_packages",
+    "computes_in_float32",
+    "from_pretrained_arguments",
+    "input_device",
+    "is_for_cpu",
+]
 
 
 # Where the name to import is not the name to install; its parent is there in any case or not.
@@ -144,6 +151,33 @@ def input_device(model: PreTrainedModel) -> torch.device:
         first = next((place for place in running if place != "cpu"), "cpu")
         return torch.device(first)
     return torch.device(model.device)
+
+
+def is_for_cpu(spec: LoadSpec) -> bool:
+    """Tell whether a model without a device map would be placed on the CPU.
+
+    Args:
+        spec: What to load.
+
+    Returns:
+        Whether the CPU was asked for, or is the best device here.
+    """
+    return (spec.device or _best_device(spec)) == "cpu"
+
+
+def computes_in_float32(spec: LoadSpec, family: Family) -> bool:
+    """Tell whether torch would compute in 32 bits throughout on the CPU.
+
+    Args:
+        spec: What to load.
+        family: The row of the family table.
+
+    Returns:
+        Whether nothing is quantized and the dtype is float32.
+    """
+    import torch
+
+    return spec.quantization is None and _dtype(spec, family, "cpu") is torch.float32
 
 
 def _places(spec: LoadSpec, family: Family) -> str | dict[str, str | int]:
