@@ -7,18 +7,28 @@ before huggingface_hub is imported, hence at the top of this file.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Where converted models of this run go; its end removes them.
+os.environ["HF_ASSETS_CACHE"] = tempfile.mkdtemp(prefix="langchain-xlm-assets-")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.tiny import tiny_checkpoint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_traces() -> Iterator[None]:
+    yield
+    shutil.rmtree(os.environ["HF_ASSETS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from langchain_xlm.errors import ConfigurationError
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
-    from langchain_xlm.models.loading import LoadedModel
+    from langchain_xlm.models.loading import LoadedCheckpoint
 
 # A translation is rarely twice as long as its source in the same model's tokens; the constant
 # leaves room for short sources. Rounded up to a power of two, so that few different limits
@@ -158,25 +158,7 @@ def generation_config(defaults: GenerationConfig, plan: Plan) -> GenerationConfi
     return config
 
 
-def own_defaults(loaded: LoadedModel) -> GenerationConfig:
-    """Copy the checkpoint's generation settings, with the ids that older files keep elsewhere.
-
-    Args:
-        loaded: The model.
-
-    Returns:
-        A copy that `generation_config` can start from.
-    """
-    defaults = copy.deepcopy(loaded.model.generation_config)
-    assert defaults is not None, "every model that generates has one"
-    for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id"):
-        homes = (defaults, loaded.config, loaded.tokenizer)
-        known = (getattr(home, name, None) for home in homes)
-        setattr(defaults, name, next((value for value in known if value is not None), None))
-    return defaults
-
-
-def decoder_window(loaded: LoadedModel) -> int:
+def decoder_window(loaded: LoadedCheckpoint) -> int:
     """Return how many tokens the decoder can hold, its start token left out.
 
     Args:

@@ -8,6 +8,7 @@ from textwrap import shorten
 
 from langchain_xlm.engines.wordless import is_wordless
 from langchain_xlm.errors import InputError, UnsupportedLanguageError
+from langchain_xlm.models.backends import Backend
 from langchain_xlm.models.families import Family
 from langchain_xlm.text.detection import Detection, detect_language
 from langchain_xlm.text.languages import Language, ModelLanguages, find_language, same_language
@@ -29,6 +30,7 @@ class ModelInfo:
         window: Longest source in tokens, special tokens included.
         fixed_source: Tag of the one language that it reads, where it says so.
         fixed_target: Tag of the one language that it writes, where it says so.
+        backend: The library that runs it.
     """
 
     model: str
@@ -38,6 +40,7 @@ class ModelInfo:
     window: int
     fixed_source: str | None = None
     fixed_target: str | None = None
+    backend: Backend = "torch"
 
     @property
     def sources(self) -> tuple[str, ...] | None:

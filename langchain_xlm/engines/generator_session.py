@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from langchain_xlm.engines.cutting import cut_pieces
 from langchain_xlm.engines.decoding import (
     GenerationSettings,
     Plan,
     decoder_window,
-    generation_config,
     length_limit,
-    own_defaults,
     retries,
 )
 from langchain_xlm.engines.directions import Direction, ModelInfo
+from langchain_xlm.engines.opening import OpenedModel, open_model
 from langchain_xlm.engines.repetition import invented_repetition
 from langchain_xlm.engines.wording import Wording
 from langchain_xlm.engines.wordless import is_wordless
 from langchain_xlm.errors import ModelRunError
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.footprint import model_bytes
-from langchain_xlm.models.loading import LoadedModel, load_model
+from langchain_xlm.models.loading import LoadedModel
 from langchain_xlm.runtime.batching import Unit
 from langchain_xlm.text.segments import Segment
 
@@ -105,23 +102,18 @@ class GeneratorSession:
         Args:
             spec: What to load and how.
         """
-        from transformers import GenerationConfig
-
-        loaded = load_model(spec)
-        self._loaded = loaded
-        self.memory_bytes = model_bytes(loaded.model)
-        self._tokenizer = loaded.tokenizer
-        self._defaults = own_defaults(loaded)
-        # `generate` fills what a given configuration leaves at None from the model's own. With
-        # an empty one there, None means none.
-        loaded.model.generation_config = GenerationConfig()
-        self._wording = Wording(loaded)
+        opened = open_model(spec)
+        self._loaded = opened.loaded
+        self._tokenizer = opened.loaded.tokenizer
+        self._defaults = opened.defaults
+        self._writer = opened.writer
+        self.memory_bytes = opened.writer.memory_bytes
+        self._wording = Wording(opened.loaded)
         ends = self._defaults.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
-        self._decoder_window = decoder_window(loaded)
-        on_cpu = loaded.device.type == "cpu"
-        self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
-        self.info = _describe(loaded)
+        self._decoder_window = decoder_window(opened.loaded)
+        self.max_batch_tokens = _batch_tokens(opened)
+        self.info = _describe(opened)
 
     def prepare(self, request: GenerationRequest) -> Iterator[list[Unit[_Row]]]:
         """Cut the texts into pieces that fit and tokenize them, some at a time.
@@ -179,7 +171,7 @@ class GeneratorSession:
 
     def close(self) -> None:
         """Let go of the model."""
-        del self._loaded, self._tokenizer, self._wording
+        del self._loaded, self._tokenizer, self._wording, self._writer
 
     def _target_id(self, direction: Direction) -> int | None:
         if not direction.forced or direction.target_token is None:
@@ -232,22 +224,7 @@ class GeneratorSession:
         Raises:
             ModelRunError: The model did not begin with the target's language token.
         """
-        import torch
-
-        lengths = torch.tensor([len(row.ids) for row in rows])
-        ids = torch.full((len(rows), int(lengths.max())), self._tokenizer.pad_token_id)
-        for place, row in enumerate(rows):
-            ids[place, : len(row.ids)] = torch.tensor(row.ids)
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        model: Any = self._loaded.model  # whose stubs do not know that it generates
-        with torch.inference_mode():
-            sequences = model.generate(
-                input_ids=ids.to(self._loaded.device),
-                attention_mask=mask.to(self._loaded.device),
-                generation_config=generation_config(self._defaults, plan),
-            )
-        # The first column is the decoder's start token, in every family.
-        generated = sequences[:, 1:].tolist()
+        generated = self._writer.write([row.ids for row in rows], plan)
         if plan.target_id is not None and any(row[0] != plan.target_id for row in generated):
             raise ModelRunError(
                 self.info.model,
@@ -274,7 +251,14 @@ class GeneratorSession:
         return _Attempt(text, tuple(flags), repetition)
 
 
-def _describe(loaded: LoadedModel) -> ModelInfo:
+def _batch_tokens(opened: OpenedModel) -> int:
+    if isinstance(opened.loaded, LoadedModel) and opened.loaded.device.type != "cpu":
+        return _BATCH_TOKENS_GPU
+    return _BATCH_TOKENS_CPU
+
+
+def _describe(opened: OpenedModel) -> ModelInfo:
+    loaded = opened.loaded
     return ModelInfo(
         model=loaded.spec.model,
         revision=loaded.revision,
@@ -283,4 +267,5 @@ def _describe(loaded: LoadedModel) -> ModelInfo:
         window=loaded.window,
         fixed_source=loaded.fixed_source,
         fixed_target=loaded.fixed_target,
+        backend=opened.backend,
     )

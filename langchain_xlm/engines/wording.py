@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_xlm.engines.directions import Direction
 from langchain_xlm.errors import ModelRunError
-from langchain_xlm.models.loading import LoadedModel
+from langchain_xlm.models.loading import LoadedCheckpoint
 
 
 class Wording:
@@ -19,7 +19,7 @@ class Wording:
             languages. The id of unknown characters is not among them.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedCheckpoint) -> None:
         """Learn the special tokens.
 
         Args:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, StrictBool, model_validator
 
 from langchain_xlm.errors import ConfigurationError
-from langchain_xlm.models import values
+from langchain_xlm.models import backends, values
 
 __all__ = ["LoadSpec", "LoadingFields", "Task"]
 
@@ -43,6 +43,7 @@ class LoadSpec:
     dtype: str = "auto"
     quantization: str | None = None
     attn_implementation: str | None = None
+    backend: str = "auto"
     trust_remote_code: bool = False
     token: SecretStr | str | None = field(default=None, repr=False)
     cache_dir: str | None = None
@@ -67,6 +68,7 @@ class LoadSpec:
             "dtype": values.dtype_name(self.dtype),
             "quantization": values.quantization_value(self.quantization),
             "attn_implementation": values.attention_name(self.attn_implementation),
+            "backend": backends.backend_name(self.backend),
             "token": SecretStr(token) if isinstance(token, str) else token,
             "cache_dir": _path(self.cache_dir),
         }
@@ -78,6 +80,9 @@ class LoadSpec:
         for wrong, sentence in _combinations(self):
             if wrong:
                 raise ConfigurationError(sentence)
+        if self.task != "seq2seq":
+            # The choice is for models that write text: equal encoders are shared whatever it is.
+            object.__setattr__(self, "backend", "auto")
 
     @property
     def is_starter(self) -> bool:
@@ -177,6 +182,8 @@ def _combinations(spec: LoadSpec) -> Iterator[tuple[bool, str]]:
         "trust_remote_code=True runs code from a repository. For a hub id give the full commit"
         " that you have read as revision; for the starter leave it out.",
     )
+    if spec.backend == backends.CTRANSLATE2:
+        yield from ((True, sentence) for sentence in backends.obstacles(spec))
 
 
 _Model = Annotated[str, BeforeValidator(values.model_name)]
@@ -187,6 +194,7 @@ _Limits = Annotated[dict[str | int, int] | None, BeforeValidator(values.memory_l
 _Dtype = Annotated[str, BeforeValidator(values.dtype_name)]
 _Quantization = Annotated[str | None, BeforeValidator(values.quantization_value)]
 _Attention = Annotated[str | None, BeforeValidator(values.attention_name)]
+_Backend = Annotated[str, BeforeValidator(backends.backend_name)]
 
 
 class LoadingFields(BaseModel):
@@ -219,6 +227,8 @@ class LoadingFields(BaseModel):
     """`"8bit"`, `"4bit"`, a `BitsAndBytesConfig`, or None."""
     attn_implementation: _Attention = None
     """Attention of transformers: `"sdpa"`, `"eager"`, `"flash_attention_2"`, ...; None chooses."""
+    backend: _Backend = "auto"
+    """What runs a model that writes text: `"torch"`, `"ctranslate2"` (on the CPU), or `"auto"`."""
     trust_remote_code: StrictBool = False
     """Whether code from the checkpoint may run; for a hub id only at a pinned commit."""
     token: SecretStr | None = None

@@ -21,9 +21,21 @@ from langchain_xlm.text.languages import ModelLanguages, find_language
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        GenerationConfig,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
-__all__ = ["LoadedModel", "load_model", "prepare_weights"]
+__all__ = [
+    "LoadedCheckpoint",
+    "LoadedModel",
+    "computes_in_float32",
+    "load_checkpoint",
+    "load_model",
+    "prepare_weights",
+]
 
 _log = logging.getLogger("langchain_xlm")
 # `from_pretrained` replaces functions of torch and methods of its own classes while it runs: two
@@ -33,37 +45,51 @@ _one_at_a_time = threading.Lock()
 _LONGEST_WINDOW = 1_000_000
 
 
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A model ready to run, with all that the engines must know about it.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedCheckpoint:
+    """All that the engines must know about a checkpoint beside its weights.
 
     Attributes:
         spec: What was asked for.
-        model: In evaluation mode, without gradients.
         tokenizer: Its tokenizer; not safe for two threads at once.
-        config: `model.config`.
+        config: The model's configuration.
         family: The row of the family table.
         languages: The languages that its vocabulary names; None where it names none.
         language_tokens: Every token of the vocabulary that is spelled like a language.
         revision: The hub's commit; the package's version for the starter; None for a folder.
-        device: Where inputs must go.
         window: Most input tokens, special tokens included.
         fixed_source: BCP 47 tag of the one language that it reads, where the checkpoint says so.
         fixed_target: BCP 47 tag of the one language that it writes, likewise.
     """
 
     spec: LoadSpec
-    model: PreTrainedModel = field(repr=False)
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     config: PreTrainedConfig = field(repr=False)
     family: Family = field(repr=False)
     languages: ModelLanguages | None = field(repr=False)
     language_tokens: tuple[str, ...] = field(repr=False)
     revision: str | None
-    device: torch.device
     window: int
     fixed_source: str | None = None
     fixed_target: str | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedModel(LoadedCheckpoint):
+    """A model ready to run, with all that the engines must know about it.
+
+    Attributes:
+        model: In evaluation mode, without gradients.
+        device: Where inputs must go.
+    """
+
+    model: PreTrainedModel = field(repr=False)
+    device: torch.device
+
+    @property
+    def generation_config(self) -> GenerationConfig | None:
+        """The checkpoint's settings of generation; None for a model that does not generate."""
+        return self.model.generation_config
 
 
 def load_model(spec: LoadSpec) -> LoadedModel:
@@ -98,20 +124,61 @@ def load_model(spec: LoadSpec) -> LoadedModel:
     placement.check_offload(spec, model)
     checks.check_vocabulary(spec, model, tokenizer, tokens)
     return LoadedModel(
-        spec=asked,
+        **_described(asked, spec, tokenizer, model.config, family, tokens),
         model=model,
-        tokenizer=tokenizer,
-        config=model.config,
-        family=family,
-        languages=_languages(spec, family, tokens),
-        language_tokens=tokens,
-        revision=_version() if spec.is_starter else spec.revision,
         device=placement.input_device(model),
-        window=_window(model.config, tokenizer, family),
-        fixed_source=_fixed_language(tokenizer, "source_lang"),
-        # A checkpoint with tokens for its targets has several, whatever its tokenizer says.
-        fixed_target=None if tokens else _fixed_language(tokenizer, "target_lang"),
     )
+
+
+def load_checkpoint(spec: LoadSpec) -> LoadedCheckpoint:
+    """Read everything of a checkpoint but its weights, which run elsewhere.
+
+    Args:
+        spec: What to load.
+
+    Returns:
+        Its tokenizer and what its files say.
+
+    Raises:
+        ModelNotFoundError: There is no such checkpoint, or it lacks a needed file.
+        ModelLoadError: Its files are damaged.
+        IncompatibleModelError: The checkpoint cannot do what the task asks.
+        MissingDependencyError: A package is missing.
+    """
+    asked, spec = spec, files.pin(spec)
+    settings = checks.read_settings(spec)
+    placement.check_packages(spec, settings)
+    with _one_at_a_time, quiet_transformers():
+        tokenizer = _load_tokenizer(spec)
+        vocabulary = _vocabulary(tokenizer)
+        family = find_family(settings["model_type"], vocabulary, task=spec.task, model=spec.model)
+        config = _load_config(spec)
+    tokens = _language_tokens(family, vocabulary)
+    return LoadedCheckpoint(**_described(asked, spec, tokenizer, config, family, tokens))
+
+
+def _described(
+    asked: LoadSpec,
+    spec: LoadSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PreTrainedConfig,
+    family: Family,
+    tokens: tuple[str, ...],
+) -> dict[str, Any]:
+    """The fields of a `LoadedCheckpoint`."""
+    return {
+        "spec": asked,
+        "tokenizer": tokenizer,
+        "config": config,
+        "family": family,
+        "languages": _languages(spec, family, tokens),
+        "language_tokens": tokens,
+        "revision": _version() if spec.is_starter else spec.revision,
+        "window": _window(config, tokenizer, family),
+        "fixed_source": _fixed_language(tokenizer, "source_lang"),
+        # A checkpoint with tokens for its targets has several, whatever its tokenizer says.
+        "fixed_target": None if tokens else _fixed_language(tokenizer, "target_lang"),
+    }
 
 
 def _load_tokenizer(spec: LoadSpec) -> PreTrainedTokenizerBase:
@@ -122,6 +189,14 @@ def _load_tokenizer(spec: LoadSpec) -> PreTrainedTokenizerBase:
             _place(spec), **_hub_arguments(spec)
         )
     return tokenizer
+
+
+def _load_config(spec: LoadSpec) -> PreTrainedConfig:
+    from transformers import AutoConfig
+
+    with _load_errors(spec, "configuration"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(_place(spec), **_hub_arguments(spec))
+    return config
 
 
 def prepare_weights(spec: LoadSpec, family: Family) -> tuple[Any, PreTrainedConfig, dict[str, Any]]:
@@ -146,14 +221,33 @@ def prepare_weights(spec: LoadSpec, family: Family) -> tuple[Any, PreTrainedConf
         "cross-encoder": transformers.AutoModelForSequenceClassification,
         "seq2seq": transformers.AutoModelForSeq2SeqLM,
     }[spec.task]
-    with _load_errors(spec, "configuration"):
-        config = transformers.AutoConfig.from_pretrained(_place(spec), **_hub_arguments(spec))
+    config = _load_config(spec)
     _keep_one_adapter(spec, config)
     arguments = placement.from_pretrained_arguments(spec, config, family, model_class)
     if spec.task == "encoder" and family.has_pooler:
         # Nothing here reads the pooler, and many checkpoints come without its weights.
         arguments["add_pooling_layer"] = False
     return model_class, config, arguments
+
+
+def computes_in_float32(spec: LoadSpec, family: Family) -> bool:
+    """Tell whether torch would compute in 32 bits throughout.
+
+    Args:
+        spec: What to load and how.
+        family: The row of the family table.
+
+    Returns:
+        Whether nothing is quantized and the dtype is float32.
+
+    Raises:
+        ModelLoadError: The configuration is damaged.
+        ConfigurationError: This machine cannot place it as asked.
+    """
+    import torch
+
+    _, _, arguments = prepare_weights(files.pin(spec), family)
+    return "quantization_config" not in arguments and arguments["dtype"] is torch.float32
 
 
 def _load_weights(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from langchain_xlm.models.int8 import RowwiseInt8Config
 
+
 __all__ = [
     "ROWWISE_INT8",
     "ROWWISE_METHOD",
@@ -33,6 +34,7 @@ __all__ = [
     "complete_places",
     "from_pretrained_arguments",
     "input_device",
+    "is_for_cpu",
     "quantizer_of",
     "uses_rowwise_int8",
 ]
@@ -255,6 +257,18 @@ def input_device(model: PreTrainedModel) -> torch.device:
         first = next((place for place in running if place != "cpu"), "cpu")
         return torch.device(first)
     return torch.device(model.device)
+
+
+def is_for_cpu(spec: LoadSpec) -> bool:
+    """Tell whether a model without a device map would be placed on the CPU.
+
+    Args:
+        spec: What to load.
+
+    Returns:
+        Whether the CPU was asked for, or is the best device here.
+    """
+    return (spec.device or _best_device()) == "cpu"
 
 
 def _places(

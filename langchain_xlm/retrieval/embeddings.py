@@ -11,10 +11,12 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from langchain_core.embeddings import Embeddings
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from langchain_xlm.engines.encoder import Embedded, Encoder, EncoderInfo, Overflow
 from langchain_xlm.engines.recipe import PoolingMode, Purpose
+from langchain_xlm.errors import ConfigurationError
+from langchain_xlm.models.backends import CTRANSLATE2
 from langchain_xlm.models.config import LoadingFields
 from langchain_xlm.models.files import checkpoint_fingerprint
 from langchain_xlm.runtime.flow import Flow, run_flow, run_flow_async
@@ -68,6 +70,16 @@ class XLMEmbeddings(LoadingFields, Embeddings):
     """Limit for one call, loading included, in seconds; None waits without limit."""
 
     _encoder: Encoder = PrivateAttr()
+
+    @field_validator("backend")
+    @classmethod
+    def _check_backend(cls, backend: str) -> str:
+        if backend == CTRANSLATE2:
+            raise ConfigurationError(
+                "backend='ctranslate2' runs models that write text, and embeddings come from an"
+                " encoder. Leave backend='auto'."
+            )
+        return backend
 
     def model_post_init(self, context: Any, /) -> None:
         """Check the loading fields; nothing is read yet."""

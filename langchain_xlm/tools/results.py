@@ -58,6 +58,8 @@ class TranslationResult(Result):
     """Hub id or folder of the model, or "starter"."""
     revision: str | None = None
     """Commit or version of the checkpoint; None for a local folder."""
+    backend: Literal["torch", "ctranslate2"] = "torch"
+    """The library that ran the model."""
 
 
 class ScoredPiece(Result):

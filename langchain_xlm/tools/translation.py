@@ -205,6 +205,7 @@ def _unchanged(text: str, direction: Direction, info: ModelInfo) -> TranslationR
         flags=("same_language", *direction.flags),
         model=info.model,
         revision=info.revision,
+        backend=info.backend,
     )
 
 
@@ -225,6 +226,7 @@ def _result(
         flags=tuple(dict.fromkeys([*direction.flags, *generated.flags])),
         model=info.model,
         revision=info.revision,
+        backend=info.backend,
     )
 
 

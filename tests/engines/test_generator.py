@@ -60,7 +60,7 @@ def change_generation(folder: Path, tmp_path: Path, **settings: Any) -> Path:
 
 
 def spec_of(folder: Path) -> LoadSpec:
-    return LoadSpec("seq2seq", model=str(folder), dtype="float32")
+    return LoadSpec("seq2seq", model=str(folder), dtype="float32", backend="torch")
 
 
 def generate(folder: Path, texts: list[str], **options: Any) -> list[GeneratedText]:

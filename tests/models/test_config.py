@@ -45,6 +45,19 @@ ILLEGAL: list[tuple[dict[str, Any], str]] = [
     ({"attn_implementation": "flash"}, "flash_attention_2"),
     ({"attn_implementation": "flash_attention_2", "device": "cpu"}, "Give 'sdpa'"),
     ({"attn_implementation": "flash_attention_2", "dtype": "fp32"}, "Give 'sdpa'"),
+    ({"backend": "onnx"}, "backend='onnx'"),
+    *(
+        ({"backend": "ctranslate2", "model": "owner/name"} | wrong, advice)
+        for wrong, advice in (
+            ({"device": "cuda"}, "device='cuda' was given"),
+            ({"device_map": "auto"}, "cannot follow a device map"),
+            ({"quantization": "4bit"}, "quantization='8bit' or None"),
+            ({"quantization": {"load_in_8bit": True}}, "quantization='8bit' or None"),
+            ({"dtype": "bfloat16"}, "dtype='bfloat16' was given"),
+            ({"attn_implementation": "eager"}, "its own attention"),
+            ({"trust_remote_code": True, "revision": "a" * 40}, "code from a checkpoint"),
+        )
+    ),
     ({"trust_remote_code": True, "model": "owner/name"}, "full commit"),
     ({"trust_remote_code": True, "model": "owner/name", "revision": "main"}, "full commit"),
     ({"trust_remote_code": True}, "starter"),
@@ -151,6 +164,14 @@ def test_different_wishes_make_different_specs() -> None:
         )
     }
     assert len(specs) == 8
+
+
+def test_the_backend_is_for_models_that_write() -> None:
+    fields = LoadingFields(model="owner/name", backend="ctranslate2")
+    assert fields.load_spec("seq2seq").backend == "ctranslate2"
+    assert fields.load_spec("encoder") == LoadSpec("encoder", "owner/name")
+    with pytest.raises(ConfigurationError, match="cannot run the bundled starter"):
+        LoadSpec("seq2seq", backend="ctranslate2")
 
 
 def test_token_is_never_shown() -> None:

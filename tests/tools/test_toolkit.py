@@ -78,7 +78,7 @@ def test_every_loading_field_reaches_every_model() -> None:
         "local_files_only": True,
     }
     untested = set(LoadingFields.model_fields) - set(values)
-    assert untested == {"model", "revision", "device", "trust_remote_code"}
+    assert untested == {"backend", "model", "revision", "device", "trust_remote_code"}
     toolkit = XLMToolkit(**values, encoder_model="intfloat/multilingual-e5-base")  # type: ignore[arg-type]
     for tool in tools_of(toolkit).values():
         for spec in tool.specs():

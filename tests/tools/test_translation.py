@@ -50,7 +50,7 @@ def test_the_artifact_holds_everything(checkpoints: Checkpoints) -> None:
     assert message.status == "success"
     assert set(artifact) == {
         "text", "source_language", "target_language", "detected", "pieces", "similarity", "flags",
-        "model", "revision",
+        "model", "revision", "backend",
     }  # fmt: skip
     assert (artifact["source_language"], artifact["target_language"]) == ("en", "fr")
     assert artifact["detected"]["language"] == "en"

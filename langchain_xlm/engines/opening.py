@@ -1,0 +1,109 @@
+"""A model that writes text, opened with the library that runs it best here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from langchain_xlm.engines.decoding import Plan
+from langchain_xlm.errors import ConfigurationError, ModelLoadError
+from langchain_xlm.models import backends, placement
+from langchain_xlm.models.backends import CTRANSLATE2, TORCH, Backend
+from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.converted import family_here, load_converted
+from langchain_xlm.models.generation_defaults import complete_defaults
+from langchain_xlm.models.loading import LoadedCheckpoint, computes_in_float32, load_model
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+__all__ = ["OpenedModel", "Writer", "open_model"]
+
+_log = logging.getLogger("langchain_xlm")
+
+
+class Writer(Protocol):
+    """A loaded model, from tokens to tokens.
+
+    Attributes:
+        memory_bytes: What its weights hold, in bytes.
+    """
+
+    memory_bytes: int
+
+    def write(self, rows: Sequence[Sequence[int]], plan: Plan) -> list[list[int]]:
+        """Generate once for each row of a batch, from the first written token on."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A checkpoint with what runs it.
+
+    Attributes:
+        loaded: The checkpoint.
+        defaults: Its settings of generation, complete.
+        writer: The model in memory.
+        backend: The library that runs it.
+    """
+
+    loaded: LoadedCheckpoint
+    defaults: GenerationConfig
+    writer: Writer
+    backend: Backend
+
+
+def open_model(spec: LoadSpec) -> OpenedModel:
+    """Load a model with the library that the spec names, or with the one that is better here.
+
+    Args:
+        spec: What to load and how.
+
+    Returns:
+        The model, ready to write.
+
+    Raises:
+        ConfigurationError: CTranslate2 was asked for by name and cannot follow the checkpoint.
+        ModelLoadError: It was asked for by name and cannot convert it (or the reasons of
+            `load_model`).
+    """
+    if spec.backend == CTRANSLATE2:
+        family_here(spec)
+        return _open_converted(spec)
+    if spec.backend == "auto" and _is_better_converted(spec):
+        try:
+            return _open_converted(spec)
+        except (ConfigurationError, ModelLoadError) as error:
+            _log.warning("%s runs on torch instead: %s", spec.model, error)
+    return _open_with_torch(spec)
+
+
+def _is_better_converted(spec: LoadSpec) -> bool:
+    """Whether CTranslate2 can do what is asked, and does it faster."""
+    if next(backends.obstacles(spec), None) is not None or not placement.is_for_cpu(spec):
+        return False
+    family = family_here(spec)
+    # It is faster than torch in 8 and in 32 bits, but not than torch in bfloat16.
+    return family is not None and (spec.quantization == "8bit" or computes_in_float32(spec, family))
+
+
+def _open_converted(spec: LoadSpec) -> OpenedModel:
+    from langchain_xlm.engines.ctranslate2_writer import CTranslate2Writer, unsupported
+
+    loaded = load_converted(spec)
+    defaults = complete_defaults(loaded.generation_config, loaded.config, loaded.tokenizer)
+    if strange := unsupported(defaults):
+        raise ConfigurationError(
+            f"The checkpoint {spec.model!r} sets {', '.join(strange)} for its generation, which"
+            " CTranslate2 cannot follow. Give backend='torch'."
+        )
+    return OpenedModel(loaded, defaults, CTranslate2Writer(loaded, defaults), CTRANSLATE2)
+
+
+def _open_with_torch(spec: LoadSpec) -> OpenedModel:
+    from langchain_xlm.engines.torch_writer import TorchWriter
+
+    loaded = load_model(spec)
+    defaults = complete_defaults(loaded.generation_config, loaded.config, loaded.tokenizer)
+    return OpenedModel(loaded, defaults, TorchWriter(loaded, defaults), TORCH)

@@ -1,0 +1,203 @@
+"""Converted checkpoints: found in the cache or made once, and opened with CTranslate2."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_xlm.errors import (
+    ConfigurationError,
+    MissingDependencyError,
+    ModelLoadError,
+    XLMError,
+)
+from langchain_xlm.models import checks, conversion, files
+from langchain_xlm.models.backends import CTRANSLATE2, TORCH
+from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.families import Family, families_of
+from langchain_xlm.models.generation_defaults import complete_defaults
+from langchain_xlm.models.loading import LoadedCheckpoint, load_checkpoint, load_model
+
+if TYPE_CHECKING:
+    import ctranslate2
+    from transformers import GenerationConfig
+
+__all__ = ["ConvertedModel", "family_here", "load_converted"]
+
+_log = logging.getLogger("langchain_xlm")
+# Raised when what is written into a converted folder changes.
+_LAYOUT = 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvertedModel(LoadedCheckpoint):
+    """A checkpoint that runs on CTranslate2.
+
+    Attributes:
+        translator: The model in memory; its vocabulary is made of `conversion.spell`.
+        generation_config: The checkpoint's settings of generation.
+        weights: "float32" or "int8".
+        difference: How far it was from the original when it was made; see `conversion.BOUNDS`.
+        memory_bytes: What its weights hold, in bytes.
+    """
+
+    translator: ctranslate2.Translator = field(repr=False)
+    generation_config: GenerationConfig = field(repr=False)
+    weights: str
+    difference: float
+    memory_bytes: int
+
+
+def family_here(spec: LoadSpec) -> Family | None:
+    """Find the family of a checkpoint, if CTranslate2 can run it here.
+
+    Args:
+        spec: What to load, with any backend.
+
+    Returns:
+        A row of the family table with its model type; None where CTranslate2 is not installed
+        or has no converter for the model.
+
+    Raises:
+        ConfigurationError: It was asked for by name and has no converter for the model.
+        MissingDependencyError: It was asked for by name and is not installed.
+        XLMError: What `load_model` raises for files that cannot be read.
+    """
+    named = spec.backend == CTRANSLATE2
+    if importlib.util.find_spec("ctranslate2") is None:
+        if named:
+            raise MissingDependencyError(
+                "ctranslate2", needed_for="backend='ctranslate2'", extra="ctranslate2"
+            )
+        return None
+    kind = checks.read_settings(files.pin(spec)).get("model_type")
+    if kind not in conversion.CONVERTIBLE:
+        if named:
+            raise ConfigurationError(
+                f"backend='ctranslate2' cannot run {spec.model!r}, a model of type {kind!r}: it"
+                f" takes {', '.join(sorted(conversion.CONVERTIBLE))}. Give backend='torch'."
+            )
+        return None
+    return families_of(kind, task=spec.task, model=spec.model)[0]
+
+
+def load_converted(spec: LoadSpec) -> ConvertedModel:
+    """Open a checkpoint with CTranslate2, converting it where that has not been done before.
+
+    Args:
+        spec: What to load; `backends.obstacles` must have none.
+
+    Returns:
+        The model with its tokenizer.
+
+    Raises:
+        ModelLoadError: It cannot be converted, or the copy differs from the original.
+        XLMError: What `load_model` and `load_checkpoint` raise.
+    """
+    import ctranslate2
+    import torch
+    from transformers import GenerationConfig
+
+    weights = "int8" if spec.quantization == "8bit" else "float32"
+    plain = replace(spec, backend=TORCH, device="cpu", dtype="float32", quantization=None)
+    folder = _folder(plain, weights)
+    try:
+        found = _find_or_convert(plain, folder, weights)
+    except XLMError:
+        raise
+    except OSError as error:
+        raise ModelLoadError(
+            spec.model,
+            f"its copy for CTranslate2 could not be written to {folder} ({error}). Make room"
+            " there, set HF_ASSETS_CACHE or cache_dir to another place, or give backend='torch'.",
+        ) from error
+    checkpoint = load_checkpoint(plain)
+    return ConvertedModel(
+        **{name: getattr(checkpoint, name) for name in LoadedCheckpoint.__dataclass_fields__}
+        | {"spec": spec},
+        translator=ctranslate2.Translator(
+            str(folder), device="cpu", intra_threads=torch.get_num_threads()
+        ),
+        generation_config=GenerationConfig.from_pretrained(folder),
+        weights=weights,
+        difference=float(found["difference"]),
+        memory_bytes=(folder / "model.bin").stat().st_size,
+    )
+
+
+def _folder(spec: LoadSpec, weights: str) -> Path:
+    """Where the copy of a checkpoint belongs: a name for every state of it and of the converter."""
+    import ctranslate2
+    import transformers
+    from huggingface_hub import cached_assets_path
+
+    root = cached_assets_path(
+        "langchain-xlm", namespace=CTRANSLATE2, subfolder="models", assets_dir=spec.cache_dir
+    )
+    state = [
+        files.checkpoint_fingerprint(spec),
+        weights,
+        ctranslate2.__version__,
+        transformers.__version__,
+        str(_LAYOUT),
+    ]
+    digest = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+    name = re.sub(r"[^\w.-]+", "--", spec.model if spec.folder is None else spec.folder.name)
+    return Path(root) / f"{name}-{weights}-{digest}"
+
+
+def _find_or_convert(spec: LoadSpec, folder: Path, weights: str) -> dict[str, Any]:
+    """Return what was noted when the copy was made, making it first where it is not there."""
+    from filelock import FileLock
+
+    note = folder / "verified.json"
+    if not note.is_file():
+        # A second process waits here and then finds the copy; the lock ends with its process.
+        with FileLock(folder.parent / f"{folder.name}.lock"):
+            if not note.is_file():
+                _convert(spec, folder, weights)
+    noted: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    return noted
+
+
+def _convert(spec: LoadSpec, folder: Path, weights: str) -> None:
+    """Write a copy beside its place, compare it with the original, and put it there as a whole."""
+    import ctranslate2
+
+    _log.info("Converting %s for CTranslate2, once, into %s", spec.model, folder)
+    loaded = load_model(spec)
+    config = files.find_file(files.pin(spec), "config.json")
+    assert config is not None, "a model was loaded with it"
+    given = conversion.references(loaded)
+    pad = complete_defaults(loaded.generation_config, loaded.config, loaded.tokenizer).pad_token_id
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+    try:
+        copy = unfinished / "model"
+        conversion.write_copy(loaded, config.parent, copy, weights=weights)
+        del loaded  # before the copy is opened, so that memory holds one of them
+        translator = ctranslate2.Translator(str(copy), device="cpu")
+        far = conversion.difference(translator, given, copy, pad)
+        del translator
+        bound = conversion.BOUNDS[weights]
+        if not far <= bound:  # nan is no agreement either
+            raise ModelLoadError(
+                spec.model,
+                f"its copy for CTranslate2 differs from the original: the log-probabilities of its"
+                f" own output by {far:.3g} on average, where {bound:.3g} is allowed for"
+                f" {weights}. Give backend='torch'.",
+            )
+        (copy / "verified.json").write_text(
+            json.dumps({"difference": far, "bound": bound, "model": spec.model}), encoding="utf-8"
+        )
+        os.replace(copy, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

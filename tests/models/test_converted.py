@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langchain_xlm.errors import ModelLoadError
+from langchain_xlm.models import conversion, converted
+from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.converted import load_converted
+
+Checkpoints = Callable[..., Path]
+
+
+def spec_of(folder: Path, **options: Any) -> LoadSpec:
+    return LoadSpec("seq2seq", model=str(folder), backend="ctranslate2", **options)
+
+
+def copies(cache: Path) -> list[Path]:
+    root = cache / "langchain-xlm" / "ctranslate2" / "models"
+    return sorted(path for path in root.iterdir() if path.is_dir())
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Where copies were written."""
+    written: list[Path] = []
+    real = conversion.write_copy
+
+    def counting(loaded: Any, source: Path, folder: Path, **options: Any) -> None:
+        written.append(folder)
+        real(loaded, source, folder, **options)
+
+    monkeypatch.setattr(conversion, "write_copy", counting)
+    return written
+
+
+def test_a_checkpoint_is_converted_once(
+    checkpoints: Checkpoints, tmp_path: Path, conversions: list[Path]
+) -> None:
+    folder = checkpoints("nllb")
+    before = contents(folder)
+    spec = spec_of(folder, cache_dir=str(tmp_path))
+    first, second = load_converted(spec), load_converted(spec)
+    assert len(conversions) == 1
+    assert len(copies(tmp_path)) == 1
+    assert contents(folder) == before, "nothing is written into the model's folder"
+    assert first.difference == second.difference < conversion.BOUNDS["float32"]
+    assert first.spec == spec
+
+
+def test_threads_wait_for_each_other(
+    checkpoints: Checkpoints, tmp_path: Path, conversions: list[Path]
+) -> None:
+    spec = spec_of(checkpoints("marian"), cache_dir=str(tmp_path))
+    with ThreadPoolExecutor(3) as threads:
+        loaded = list(threads.map(load_converted, [spec] * 3))
+    assert len(conversions) == 1
+    assert {each.difference for each in loaded} == {loaded[0].difference}
+
+
+def test_other_weights_and_other_numbers_get_other_copies(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoints("nllb"), folder)
+    cache = tmp_path / "cache"
+    exact = load_converted(spec_of(folder, cache_dir=str(cache)))
+    eight = load_converted(spec_of(folder, cache_dir=str(cache), quantization="8bit"))
+    assert (exact.weights, eight.weights) == ("float32", "int8")
+    assert exact.difference < eight.difference < conversion.BOUNDS["int8"]
+    size, small = ((copy / "model.bin").stat().st_size for copy in copies(cache))
+    assert small < 0.6 * size
+    weights = load_file(folder / "model.safetensors")
+    weights["model.shared.weight"] *= 1.01
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    load_converted(spec_of(folder, cache_dir=str(cache)))
+    assert len(copies(cache)) == 3
+
+
+def test_a_copy_that_differs_is_refused(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a converter would that takes another activation: what the copy computes is near, not equal.
+    real = conversion.write_copy
+
+    def wrong(loaded: Any, source: Path, folder: Path, **options: Any) -> None:
+        loaded.model.model.decoder.layers[0].fc1.weight *= 0.9
+        real(loaded, source, folder, **options)
+
+    monkeypatch.setattr(conversion, "write_copy", wrong)
+    spec = spec_of(checkpoints("nllb"), cache_dir=str(tmp_path))
+    with pytest.raises(ModelLoadError, match=r"differs from the original.*backend='torch'"):
+        load_converted(spec)
+    assert copies(tmp_path) == [], "nothing of it is left"
+
+
+def test_a_converter_that_fails_is_explained(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "_FOR_CONVERTERS", {})
+    spec = spec_of(checkpoints("mbart50"), cache_dir=str(tmp_path))
+    with pytest.raises(ModelLoadError, match=r"CTranslate2 .* could not convert.*normalize_before"):
+        load_converted(spec)
+    assert copies(tmp_path) == []
+
+
+def test_the_scale_of_an_output_is_checked(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoints("mt5"), folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["shared.weight"] *= 0.05
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    spec = spec_of(folder, cache_dir=str(tmp_path / "cache"))
+    monkeypatch.setattr(conversion, "_FOR_CONVERTERS", {})
+    with pytest.raises(ModelLoadError, match="differs from the original"):
+        load_converted(spec)
+    monkeypatch.undo()
+    assert load_converted(spec).difference < conversion.BOUNDS["float32"]
+
+
+def test_a_full_disk_is_an_error_with_advice(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(conversion, "write_copy", full)
+    spec = spec_of(checkpoints("nllb"), cache_dir=str(tmp_path))
+    with pytest.raises(ModelLoadError, match=r"No space left.*HF_ASSETS_CACHE"):
+        load_converted(spec)
+
+
+def test_copies_go_to_the_hubs_own_place(checkpoints: Checkpoints) -> None:
+    folder = converted._folder(spec_of(checkpoints("nllb")), "float32")
+    assert folder.is_relative_to(os.environ["HF_ASSETS_CACHE"])
