@@ -21,7 +21,7 @@ Result = dict[str, Any]
 
 
 def write_page(results: Result, folder: Path = FIGURES) -> None:
-    """Write `encoder.json`, `encoder.md` and the charts.
+    """Write `encoder.json`, `encoder.txt` and the charts.
 
     Args:
         results: Parts of the benchmark by name, as many as there are.
@@ -32,7 +32,7 @@ def write_page(results: Result, folder: Path = FIGURES) -> None:
     drawn = charts(results)
     for name, chart in drawn.items():
         write_chart(chart, folder / f"encoder.{name}.svg")
-    (folder / "encoder.md").write_text("\n".join(page(results, set(drawn))), encoding="utf-8")
+    (folder / "encoder.txt").write_text("\n".join(page(results, set(drawn))), encoding="utf-8")
 
 
 def page(results: Result, drawn: set[str]) -> Iterator[str]:
