@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -48,12 +49,20 @@ def open_system(name: str, job: Job) -> Translate:
     return _OPENERS[kind](job, numbers)
 
 
+@functools.cache
+def _model(folder: Path, numbers: str) -> Any:
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=getattr(torch, numbers)).eval()
+
+
 def _plain(job: Job, numbers: str, batch: int) -> Translate:
     import torch
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.folder)
-    model = AutoModelForSeq2SeqLM.from_pretrained(job.folder, dtype=getattr(torch, numbers)).eval()
+    model = _model(job.folder, numbers)
     if job.told:
         tokenizer.src_lang = "en"
     target = tokenizer.convert_tokens_to_ids(job.target)
