@@ -24,11 +24,13 @@ def write_page(report: dict[str, Any], folder: Path) -> None:
         own = [result for result in results if result["part"] == part]
         for beams in sorted({result["beams"] for result in own}):
             group = [result for result in own if result["beams"] == beams]
-            lines += _table(
-                part, beams, sorted(group, key=lambda r: list(SYSTEMS).index(r["system"]))
-            )
+            lines += _table(part, beams, sorted(group, key=_order))
         write_chart(own, folder / f"generation-{part}.svg", title=_NAMES[part])
     (folder / "generation.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _order(result: dict[str, Any]) -> tuple[int, int]:
+    return list(SYSTEMS).index(result["system"]), -result["sentences"]
 
 
 def rate(result: dict[str, Any], seconds: float) -> float:
@@ -86,11 +88,16 @@ def write_chart(results: list[dict[str, Any]], file: Path, *, title: str) -> Non
 
     unit = "tokens in a second" if results[0]["tokens"] else "sentences in a second"
     rows = []
-    for result in results:
+    for result in sorted(results, key=_order):
+        if any(
+            (row["system"], row["beams"]) == (result["system"], result["beams"]) for row in rows
+        ):
+            continue  # the one with more sentences is there
         rates = [rate(result, each) * (result["tokens"] or 1) for each in result["seconds"]]
         rows.append(
             {
-                "system": result["system"], "median": statistics.median(rates),
+                "system": result["system"], "beams": result["beams"],
+                "median": statistics.median(rates),
                 "low": min(rates), "high": max(rates),
                 "search": "greedy" if result["beams"] == 1 else f"{result['beams']} beams",
                 "whose": "langchain-xlm" if result["system"].startswith("ours") else "others",
