@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         XLMError,
     )
     from langchain_xlm.evaluation.run import evaluate
+    from langchain_xlm.models.memory_plan import MemoryPlan
+    from langchain_xlm.models.plan import plan_memory
     from langchain_xlm.retrieval.embeddings import XLMEmbeddings
     from langchain_xlm.runtime.pool import loaded_models, unload_models
     from langchain_xlm.tools.sentiment import XLMSentimentTool
@@ -42,6 +44,7 @@ __all__ = [
     "InputError",
     "InputTooLongError",
     "InsufficientMemoryError",
+    "MemoryPlan",
     "MissingDependencyError",
     "ModelLoadError",
     "ModelNotFoundError",
@@ -57,10 +60,12 @@ __all__ = [
     "XLMTranslationTool",
     "evaluate",
     "loaded_models",
+    "plan_memory",
     "unload_models",
 ]
 
 _HOMES = {
+    "MemoryPlan": "langchain_xlm.models.memory_plan",
     "XLMEmbeddings": "langchain_xlm.retrieval.embeddings",
     "XLMSentimentTool": "langchain_xlm.tools.sentiment",
     "XLMSummarizationTool": "langchain_xlm.tools.summarization",
@@ -68,6 +73,7 @@ _HOMES = {
     "XLMTranslationTool": "langchain_xlm.tools.translation",
     "evaluate": "langchain_xlm.evaluation.run",
     "loaded_models": "langchain_xlm.runtime.pool",
+    "plan_memory": "langchain_xlm.models.plan",
     "unload_models": "langchain_xlm.runtime.pool",
 }
 

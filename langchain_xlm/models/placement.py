@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
-__all__ = ["check_offload", "check_packages", "from_pretrained_arguments", "input_device"]
+__all__ = [
+    "check_offload",
+    "check_packages",
+    "default_dtype",
+    "from_pretrained_arguments",
+    "import_bitsandbytes",
+    "input_device",
+    "quantization_settings",
+    "repacks_weights",
+]
 
 
 # Where the name to import is not the name to install; its parent is there in any case or not.
@@ -53,7 +62,7 @@ def check_packages(spec: LoadSpec, settings: Mapping[str, Any]) -> None:
         if importlib.util.find_spec(_IMPORT_NAMES.get(package, package)) is None:
             raise MissingDependencyError(package, needed_for=needed_for)
     if "bitsandbytes" in needs:
-        _import_bitsandbytes()
+        import_bitsandbytes()
 
 
 def from_pretrained_arguments(
@@ -96,8 +105,9 @@ def from_pretrained_arguments(
                 "Quantization is not supported on this machine's device 'mps'."
                 " Give device='cpu' with the quantization, or leave it out."
             )
-        exact = _exact_modules(spec, config, model_class, device=main)
-        arguments["quantization_config"] = _quantization(spec, dtype, exact)
+        arguments["quantization_config"] = quantization_settings(
+            spec, config, model_class, dtype=dtype, device=main
+        )
     return arguments
 
 
@@ -224,12 +234,44 @@ def _dtype(spec: LoadSpec, family: Family, device: str) -> torch.dtype:
     return torch.float32 if family.overflows_in_float16 else torch.float16
 
 
-def _quantization(
-    spec: LoadSpec, dtype: torch.dtype, exact: list[str] | None
+def default_dtype(spec: LoadSpec, family: Family, device: str) -> torch.dtype:
+    """Tell in which dtype a model is loaded.
+
+    Args:
+        spec: What to load.
+        family: The row of the family table.
+        device: The device that computes, such as `"cuda:0"`.
+
+    Returns:
+        The dtype that is asked for, or for `"auto"` the one that suits the device.
+    """
+    return _dtype(spec, family, device)
+
+
+def quantization_settings(
+    spec: LoadSpec,
+    config: PreTrainedConfig,
+    model_class: Any,
+    *,
+    dtype: torch.dtype,
+    device: str,
 ) -> BitsAndBytesConfig:
+    """Spell out what the quantization of a spec means for one checkpoint.
+
+    Args:
+        spec: What to load, quantized.
+        config: The checkpoint's own configuration.
+        model_class: The auto class that will load it.
+        dtype: In which 4-bit layers compute.
+        device: The device that computes, such as `"cuda:0"`.
+
+    Returns:
+        The settings for bitsandbytes, with the modules to leave out.
+    """
     assert spec.quantization is not None
     from transformers import BitsAndBytesConfig
 
+    exact = _exact_modules(spec, config, model_class, device=device)
     if spec.quantization == "8bit":
         settings: dict[str, Any] = {"load_in_8bit": True, "llm_int8_skip_modules": exact}
     elif spec.quantization == "4bit":
@@ -246,8 +288,12 @@ def _quantization(
     return BitsAndBytesConfig(**settings)
 
 
-def _repacks_weights() -> bool:
-    """Whether bitsandbytes repacks 4-bit weights for this CPU."""
+def repacks_weights() -> bool:
+    """Tell whether bitsandbytes repacks 4-bit weights for this CPU.
+
+    Returns:
+        Whether it has the instructions for it.
+    """
     from bitsandbytes import functional
 
     return bool(functional.has_avx512bf16())  # type: ignore[no-untyped-call]
@@ -268,7 +314,7 @@ def _exact_modules(
     from transformers.quantizers.base import get_keys_to_not_convert
 
     exact = list(_HEADS) if spec.task in ("classifier", "cross-encoder") else []
-    if spec.quantization == "4bit" and device == "cpu" and _repacks_weights():
+    if spec.quantization == "4bit" and device == "cpu" and repacks_weights():
         with torch.device("meta"):
             model = model_class.from_config(config)
         odd = [
@@ -282,7 +328,7 @@ def _exact_modules(
     return exact or None
 
 
-def _import_bitsandbytes() -> None:
+def import_bitsandbytes() -> None:
     """Import bitsandbytes without two of its notes, which say nothing that a user can act on.
 
     One tells that an optional kernel of the hub is missing, the other, at every layer of every

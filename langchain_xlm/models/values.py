@@ -17,6 +17,7 @@ from langchain_xlm.errors import ConfigurationError
 
 __all__ = [
     "attention_name",
+    "byte_size",
     "device_map_value",
     "device_name",
     "dtype_name",
@@ -209,17 +210,18 @@ def memory_limits(value: object) -> dict[str | int, int] | None:
                 f"max_memory has a limit for {device!r}, which is no device. Give a device number"
                 " such as 0, or 'cpu', 'mps' or 'disk'."
             )
-        limits[device] = _bytes(size)
+        limits[device] = byte_size(size, name="max_memory")
     return limits
 
 
-def _bytes(size: object) -> int:
+def byte_size(size: object, *, name: str) -> int:
+    """An amount of memory in bytes: a number, or a text such as `"6GiB"`."""
     if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
         return size
     written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", str(size).upper())
     if not written or written[2] not in _UNITS:
         raise ConfigurationError(
-            f"max_memory has {size!r}, which is no size. Give bytes, or a text such as '6GiB'."
+            f"{name} has {size!r}, which is no size. Give bytes, or a text such as '6GiB'."
         )
     return int(float(written[1]) * _UNITS[written[2]])
 
