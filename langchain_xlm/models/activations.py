@@ -142,7 +142,7 @@ def _encoded(model: Any, rows: int, length: int, dtype: torch.dtype) -> Any:
 
 def _cache_bytes(model: Any, step: dict[str, Any], load: Load) -> int:
     """Keys and values after the last step, from those of the first."""
-    with torch.no_grad(), _LiveBytes():
+    with torch.no_grad(), _LiveBytes(model):
         cache = model(**step, use_cache=True).past_key_values
     read, written = (
         [layer.keys.nbytes + layer.values.nbytes for layer in part.layers]
@@ -153,7 +153,7 @@ def _cache_bytes(model: Any, step: dict[str, Any], load: Load) -> int:
 
 
 def _peak(model: Any, **inputs: Any) -> int:
-    with torch.no_grad(), _LiveBytes() as live:
+    with torch.no_grad(), _LiveBytes(model) as live:
         model(**inputs)
     return int(live.peak)
 
@@ -161,10 +161,12 @@ def _peak(model: Any, **inputs: Any) -> int:
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages that the operations inside it make, as long as they live."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._now = 0
-        self._alive: set[int] = set()
+        # Operations return views of the weights as well, which are counted elsewhere.
+        held = (*model.parameters(), *model.buffers())
+        self._alive = {each.untyped_storage()._cdata for each in held}
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -97,9 +97,7 @@ def _spread(skeleton: Skeleton, devices: Sequence[Device]) -> dict[str, str | in
     """Ask transformers, which asks the same when it loads with `device_map="auto"`."""
     from transformers.integrations.accelerate import get_balanced_memory, infer_auto_device_map
 
-    rooms: dict[Any, Any] = {
-        _place(device): int(USABLE * device.free_bytes) for device in devices
-    }
+    rooms: dict[Any, Any] = {_place(device): int(USABLE * device.free_bytes) for device in devices}
     model: Any = skeleton.model
     with _without_warnings():
         rooms = get_balanced_memory(
@@ -109,7 +107,7 @@ def _spread(skeleton: Skeleton, devices: Sequence[Device]) -> dict[str, str | in
             hf_quantizer=skeleton.quantizer,
         )
         if skeleton.quantizer is not None:
-            rooms = skeleton.quantizer.adjust_max_memory(rooms)
+            rooms = dict[Any, Any](skeleton.quantizer.adjust_max_memory(rooms))
         places = infer_auto_device_map(
             model,
             max_memory=rooms,
