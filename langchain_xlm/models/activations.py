@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers.modeling_outputs import BaseModelOutput
 
-from langchain_xlm.models.placement import repacks_weights
 from langchain_xlm.models.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["Load", "RunBytes", "count_quantized_bytes", "count_run_bytes"]
+__all__ = ["Load", "RunBytes", "count_run_bytes"]
 
 # Copies of the scores of the next token that `generate` holds at once, as float32: the scores,
 # and what the search makes of them.
@@ -46,7 +47,7 @@ class RunBytes:
     """What a run needs beside the weights.
 
     Attributes:
-        activations: The most that intermediate results take at one time.
+        activations: What intermediate results take at the highest point, beside the cache.
         cache: Keys and values of what was read and written, at the end of generation.
     """
 
@@ -54,60 +55,62 @@ class RunBytes:
     cache: int
 
 
-def count_run_bytes(skeleton: Skeleton, load: Load) -> RunBytes:
+def count_run_bytes(skeleton: Skeleton, load: Load, quantized: Skeleton | None = None) -> RunBytes:
     """Run a model without numbers, and count what its operations would hold at the same time.
 
     Args:
         skeleton: The model, not quantized; of the dtype that it computes in.
         load: What it is given.
+        quantized: The same model quantized, where that is what runs.
 
     Returns:
-        Bytes. What single operations take for themselves inside is not seen.
+        Bytes. What single operations take for themselves inside is not seen, except of quantized
+        layers.
     """
     model = _traceable(skeleton.model)
     ids = torch.zeros(load.batch, load.length, dtype=torch.long, device="meta")
+    mask = torch.ones_like(ids)
+    inside = _inside_quantized(quantized, load.batch * load.length)
     if not load.new_tokens:
-        return RunBytes(_peak(model, input_ids=ids, attention_mask=torch.ones_like(ids)), 0)
-    encoder: Any = model.get_encoder()
-    reading = _peak(encoder, input_ids=ids, attention_mask=torch.ones_like(ids))
+        return RunBytes(_peak(model, input_ids=ids, attention_mask=mask) + inside, 0)
+    reading = _peak(model.get_encoder(), input_ids=ids, attention_mask=mask) + inside
     rows = load.batch * load.beams
-    width = skeleton.dtype.itemsize * _width(model.config)
+    states = torch.empty(
+        rows, load.length, _width(model.config), dtype=skeleton.dtype, device="meta"
+    )
     step = {
-        "encoder_outputs": _encoded(model, rows, load.length, skeleton.dtype),
+        "encoder_outputs": BaseModelOutput(last_hidden_state=states),
         "decoder_input_ids": torch.zeros(rows, 1, dtype=torch.long, device="meta"),
     }
-    writing = _peak(model, **step, use_cache=False)
+    with torch.no_grad(), _LiveBytes(model):
+        past = model(**step, use_cache=True).past_key_values
+    cache = _cache_bytes(past, load.new_tokens)
     scores = 4 * rows * model.config.get_text_config(decoder=True).vocab_size
-    writing += rows * load.length * width + _SCORE_COPIES[load.beams > 1] * scores
-    return RunBytes(max(reading, writing), _cache_bytes(model, step, load))
+    writing = states.nbytes + _SCORE_COPIES[load.beams > 1] * scores
+    writing += _peak(model, states, *_tensors(past), **step, past_key_values=past)
+    writing += _inside_quantized(quantized, rows)
+    # Nothing is in the cache yet while the encoder reads.
+    return RunBytes(max(reading - cache, writing), cache)
 
 
-def count_quantized_bytes(skeleton: Skeleton, load: Load, *, device: str) -> int:
-    """Count what quantized layers take inside of one product.
+def _inside_quantized(skeleton: Skeleton | None, tokens: int) -> int:
+    """Count what one product of the largest quantized layer takes inside of bitsandbytes.
 
-    In 8 bits that is the input as float16 and as integers, and the product as integers and as
-    float16; in 4 bits the weights of one layer in full, except on CPUs that multiply packed ones.
-
-    Args:
-        skeleton: The model, quantized or not.
-        load: What it is given.
-        device: Kind of the device that computes.
+    In 8 bits that is the input as float16 and as integers, and the product as 32-bit integers, as
+    float32 while it is scaled, and as float16; in 4 bits the weights of the layer in full.
 
     Returns:
-        The bytes of the largest layer; 0 for a model that is not quantized.
+        Bytes; 0 for a model that is not quantized.
     """
     largest = 0
-    tokens = load.batch * load.length
-    model: Any = skeleton.model
-    for layer in model.modules():
+    model: Any = None if skeleton is None else skeleton.model
+    for layer in () if model is None else model.modules():
         kind = type(layer).__name__
         if kind == "Linear8bitLt":
-            inside = tokens * (3 * layer.in_features + 6 * layer.out_features)
-        elif kind == "Linear4bit" and not (device == "cpu" and repacks_weights()):
-            inside = layer.in_features * layer.out_features * skeleton.dtype.itemsize
-        else:
-            continue
-        largest = max(largest, inside)
+            largest = max(largest, tokens * (3 * layer.in_features + 14 * layer.out_features))
+        elif kind == "Linear4bit" and skeleton is not None:
+            numbers = layer.in_features * layer.out_features
+            largest = max(largest, numbers * skeleton.dtype.itemsize)
     return largest
 
 
@@ -133,27 +136,25 @@ def _width(config: PreTrainedConfig) -> int:
     return int(getattr(reader, "d_model", None) or reader.hidden_size)
 
 
-def _encoded(model: Any, rows: int, length: int, dtype: torch.dtype) -> Any:
-    from transformers.modeling_outputs import BaseModelOutput
-
-    states = torch.empty(rows, length, _width(model.config), dtype=dtype, device="meta")
-    return BaseModelOutput(last_hidden_state=states)
-
-
-def _cache_bytes(model: Any, step: dict[str, Any], load: Load) -> int:
+def _cache_bytes(past: Any, new_tokens: int) -> int:
     """Keys and values after the last step, from those of the first."""
-    with torch.no_grad(), _LiveBytes(model):
-        cache = model(**step, use_cache=True).past_key_values
     read, written = (
         [layer.keys.nbytes + layer.values.nbytes for layer in part.layers]
-        for part in (cache.cross_attention_cache, cache.self_attention_cache)
+        for part in (past.cross_attention_cache, past.self_attention_cache)
     )
     # One layer is copied when it grows.
-    return int(sum(read) + load.new_tokens * (sum(written) + max(written)))
+    return int(sum(read) + new_tokens * (sum(written) + max(written)))
 
 
-def _peak(model: Any, **inputs: Any) -> int:
-    with torch.no_grad(), _LiveBytes(model) as live:
+def _tensors(past: Any) -> Iterator[torch.Tensor]:
+    for part in (past.cross_attention_cache, past.self_attention_cache):
+        for layer in part.layers:
+            yield from (layer.keys, layer.values)
+
+
+def _peak(model: Any, *held: torch.Tensor, **inputs: Any) -> int:
+    """The most that is alive at once while a model runs, without what was there before."""
+    with torch.no_grad(), _LiveBytes(model, *held) as live:
         model(**inputs)
     return int(live.peak)
 
@@ -161,12 +162,12 @@ def _peak(model: Any, **inputs: Any) -> int:
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages that the operations inside it make, as long as they live."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, *held: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._now = 0
-        # Operations return views of the weights as well, which are counted elsewhere.
-        held = (*model.parameters(), *model.buffers())
-        self._alive = {each.untyped_storage()._cdata for each in held}
+        # Operations return views of weights and inputs as well, which are counted elsewhere.
+        others = (*model.parameters(), *model.buffers(), *held)
+        self._alive = {each.untyped_storage()._cdata for each in others}
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None

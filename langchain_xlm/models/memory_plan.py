@@ -22,7 +22,7 @@ class SettingPlan:
             that is saved quantized.
         rest_dtype: The dtype of all that is not quantized.
         weights: The weights, by what they are.
-        activations_bytes: The most that intermediate results take at one time.
+        activations_bytes: What intermediate results take at the highest point, beside the cache.
         cache_bytes: Keys and values at the end of generation; 0 for a model that writes nothing.
         loading_bytes: The highest point while it loads. Pages of the files come on top on a
             CPU, but the system takes them back when memory is short.

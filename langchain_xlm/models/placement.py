@@ -48,10 +48,16 @@ def check_packages(spec: LoadSpec, settings: Mapping[str, Any]) -> None:
 
     Raises:
         MissingDependencyError: With the package to install.
+        ConfigurationError: The checkpoint is saved quantized in a way that is not supported.
     """
     rows = families_of(settings.get("model_type"), task=spec.task, model=spec.model)
     needs = dict.fromkeys(rows[0].packages, f"The tokenizer of {rows[0].name}")
     saved = settings.get("quantization_config") or {}
+    if (method := saved.get("quant_method", "bitsandbytes")) != "bitsandbytes":
+        raise ConfigurationError(
+            f"{spec.model!r} is saved quantized with {method!r}, which is not supported. Give the"
+            " checkpoint that it was made from, with quantization='4bit'."
+        )
     if spec.quantization is not None or saved.get("quant_method") == "bitsandbytes":
         needs["bitsandbytes"] = "Quantization"
     if spec.quantization is not None or spec.device_map is not None:
@@ -87,6 +93,7 @@ def from_pretrained_arguments(
     main = _main_device(places)
     dtype = _dtype(spec, family, main)
     arguments: dict[str, Any] = {"dtype": dtype}
+    _check_numbers(spec, family, main)
     if places != {"": "cpu"} or spec.device_map is not None:
         arguments["device_map"] = places
     if isinstance(places, str) and spec.max_memory is not None:
@@ -234,12 +241,35 @@ def _dtype(spec: LoadSpec, family: Family, device: str) -> torch.dtype:
     return torch.float32 if family.overflows_in_float16 else torch.float16
 
 
-def default_dtype(spec: LoadSpec, family: Family, device: str) -> torch.dtype:
+def _check_numbers(spec: LoadSpec, family: Family, device: str) -> None:
+    """Refuse what this family or this machine cannot compute."""
+    if spec.dtype == "float16" and family.overflows_in_float16:
+        raise ConfigurationError(
+            f"{family.name} models pass the largest float16 while they compute."
+            " Give dtype='bfloat16', or 'float32'."
+        )
+    if not (spec.attn_implementation or "").startswith("flash_attention"):
+        return
+    if not device.startswith(("cuda", "xpu", "npu")):
+        raise ConfigurationError(
+            f"attn_implementation={spec.attn_implementation!r} needs a GPU, but the model would"
+            f" run on {device!r}. Give 'sdpa' instead."
+        )
+    if not any(importlib.util.find_spec(name) for name in ("flash_attn", "kernels")):
+        raise MissingDependencyError(
+            "flash-attn", needed_for=f"attn_implementation={spec.attn_implementation!r}"
+        )
+
+
+def default_dtype(
+    spec: LoadSpec, family: Family, config: PreTrainedConfig, device: str
+) -> torch.dtype:
     """Tell in which dtype a model is loaded.
 
     Args:
         spec: What to load.
         family: The row of the family table.
+        config: The checkpoint's own configuration.
         device: The device that computes, such as `"cuda:0"`.
 
     Returns:

@@ -12,7 +12,7 @@ from langchain_xlm.models import checks, files, values
 from langchain_xlm.models.config import LoadSpec, Task
 from langchain_xlm.models.families import FAMILIES, Family, families_of
 from langchain_xlm.models.fitting import find_placement, fit
-from langchain_xlm.models.headers import SavedWeights, read_headers
+from langchain_xlm.models.headers import read_headers
 from langchain_xlm.models.machine import Device, find_devices, stated_devices
 from langchain_xlm.models.memory_plan import MemoryPlan, SettingPlan
 from langchain_xlm.models.placement import default_dtype
@@ -33,6 +33,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "4bit": {"quantization": "4bit"},
 }
 _BATCH, _LENGTH = 8, 128
+# Several weights are on their way at once while they are quantized: measured 1.5 to 2.5.
+_IN_FLIGHT = 2
 # Quantization that saves less than this share of the weights is not worth its loss of quality.
 _WORTH_IT = 0.3
 
@@ -75,7 +77,7 @@ def plan_memory(
         ModelLoadError: Its weights are not safetensors, or its files are damaged.
         IncompatibleModelError: It is outside the family or cannot do the task.
     """
-    sizes = tuple(values.byte_size(size, name="gpus") for size in gpus)
+    sizes = tuple(values.bytes_of(size, what="gpus") for size in gpus)
     if min(sizes, default=1) < 1:
         raise ConfigurationError(f"gpus={list(gpus)!r} has a GPU without memory. Give its size.")
     for name, value in (("batch", batch), ("length", length), ("beams", beams)):
@@ -101,7 +103,7 @@ def plan_memory(
         config = read_config(spec)
         load = _load(spec, family, config, batch, length, new_tokens, beams)
         devices = stated_devices(sizes) if sizes else find_devices()
-        plans = tuple(_setting_plans(spec, family, config, headers, load, devices))
+        plans = tuple(_setting_plans(spec, family, config, load, devices))
     return MemoryPlan(
         model=spec.model,
         revision=spec.revision,
@@ -162,33 +164,31 @@ def _setting_plans(
     spec: LoadSpec,
     family: Family,
     config: PreTrainedConfig,
-    headers: SavedWeights,
     load: Load,
     devices: Sequence[Device],
 ) -> Iterator[tuple[SettingPlan, int]]:
     """The plan of each setting, with the number of parameters."""
     import torch
 
-    from langchain_xlm.models.activations import count_quantized_bytes, count_run_bytes
+    from langchain_xlm.models.activations import count_run_bytes
 
     main = devices[0]
-    usual = default_dtype(spec, family, main.kind) if main.is_here else torch.bfloat16
+    usual = default_dtype(spec, family, config, main.kind) if main.is_here else torch.bfloat16
     saved = getattr(config, "quantization_config", None) is not None
     for name, options in ({"as saved": {}} if saved else _SETTINGS).items():
         wanted = replace(spec, **options)
         dtype = usual if wanted.dtype == "auto" else getattr(torch, wanted.dtype)
         skeleton = build_skeleton(wanted, family, config, dtype=dtype, device=main.kind)
         exact = _unquantized(spec, family, config, skeleton, main.kind)
-        run = count_run_bytes(exact, load)
-        inside = count_quantized_bytes(skeleton, load, device=main.kind)
+        run = count_run_bytes(exact, load, skeleton if skeleton.quantizer else None)
         weights = skeleton.weight_bytes()
-        loading = weights.total + skeleton.largest_converted(headers.dtype)
-        peak = max(loading, weights.total + run.activations + inside + run.cache)
+        loading = weights.total + _IN_FLIGHT * skeleton.largest_quantized()
+        peak = max(loading, weights.total + run.activations + run.cache)
         plan = SettingPlan(
             setting=name,
             rest_dtype=str(dtype).removeprefix("torch."),
             weights=weights,
-            activations_bytes=run.activations + inside,
+            activations_bytes=run.activations,
             cache_bytes=run.cache,
             loading_bytes=loading,
             left_out=skeleton.left_out,

@@ -90,22 +90,17 @@ class Skeleton:
         once = {shared.get(name, name): each for name, each in self.model.named_parameters()}
         return sum(each.numel() for each in once.values())
 
-    def largest_converted(self, saved: str) -> int:
-        """Tell the most bytes that one weight takes twice while it is brought to its form.
-
-        Args:
-            saved: The dtype of the files as safetensors names it.
+    def largest_quantized(self) -> int:
+        """Tell what the largest quantized weight takes in full.
 
         Returns:
-            Bytes; 0 where every weight is used as it lies in the file.
+            Bytes; 0 for a model that is not quantized.
         """
-        names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-        same = names.get(saved) == str(self.dtype).removeprefix("torch.")
         return max(
             (
                 tensor.numel() * self.dtype.itemsize
                 for owner, name, tensor in self._tensors()
-                if not same or (name == "weight" and _quantized_bytes(owner) is not None)
+                if name == "weight" and _quantized_bytes(owner) is not None
             ),
             default=0,
         )
