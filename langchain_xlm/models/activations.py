@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 # Imported where a plan is made, and with it torch.
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.modeling_outputs import BaseModelOutput
@@ -154,9 +155,25 @@ def _tensors(past: Any) -> Iterator[torch.Tensor]:
 
 def _peak(model: Any, *held: torch.Tensor, **inputs: Any) -> int:
     """The most that is alive at once while a model runs, without what was there before."""
-    with torch.no_grad(), _LiveBytes(model, *held) as live:
+    with torch.no_grad(), _FusedAttention(), _LiveBytes(model, *held) as live:
         model(**inputs)
     return int(live.peak)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention as devices compute it, without the matrix of every token against every other.
+
+    torch spells it out where there are no numbers.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.nn.functional.scaled_dot_product_attention:
+            named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
+            query, value = named["query"], named["value"]
+            return query.new_empty((*query.shape[:-1], value.shape[-1]))
+        return function(*args, **(kwargs or {}))
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
