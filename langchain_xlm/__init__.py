@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         XLMError,
     )
     from langchain_xlm.evaluation.run import evaluate
+    from langchain_xlm.models.memory_plan import MemoryPlan
+    from langchain_xlm.models.plan import plan_memory
     from langchain_xlm.retrieval.embeddings import XLMEmbeddings
     from langchain_xlm.runtime.pool import (
         loaded_models,
@@ -49,6 +51,7 @@ __all__ = [
     "InputError",
     "InputTooLongError",
     "InsufficientMemoryError",
+    "MemoryPlan",
     "MissingDependencyError",
     "ModelLoadError",
     "ModelNotFoundError",
@@ -66,12 +69,14 @@ __all__ = [
     "evaluate",
     "loaded_models",
     "memory_in_use",
+    "plan_memory",
     "set_memory_budget",
     "unload_models",
 ]
 
 _HOMES = {
     "AttentionMap": "langchain_xlm.engines.attention",
+    "MemoryPlan": "langchain_xlm.models.memory_plan",
     "XLMEmbeddings": "langchain_xlm.retrieval.embeddings",
     "XLMSentimentTool": "langchain_xlm.tools.sentiment",
     "XLMSummarizationTool": "langchain_xlm.tools.summarization",
@@ -82,6 +87,7 @@ _HOMES = {
     "loaded_models": "langchain_xlm.runtime.pool",
     "memory_in_use": "langchain_xlm.runtime.pool",
     "set_memory_budget": "langchain_xlm.runtime.pool",
+    "plan_memory": "langchain_xlm.models.plan",
     "unload_models": "langchain_xlm.runtime.pool",
 }
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Final
 
 import typer
@@ -22,7 +22,9 @@ _PAIRS: Final = ("max_memory",)
 _DICT: Final = re.compile(r"\{(.*?)\}")
 
 
-def with_loading_options(command: Callable[..., None]) -> Callable[..., None]:
+def with_loading_options(
+    command: Callable[..., None], *, only: Collection[str] = tuple(LoadingFields.model_fields)
+) -> Callable[..., None]:
     """Give a command an option for each field of `LoadingFields`.
 
     Names, help and defaults are those of the fields: nothing is written down twice. A field that
@@ -30,6 +32,7 @@ def with_loading_options(command: Callable[..., None]) -> Callable[..., None]:
 
     Args:
         command: A function with a keyword parameter `loading`, a dict of what was given.
+        only: The fields that get an option; all of them unless told otherwise.
 
     Returns:
         The function for typer, with the options in place of `loading`.
@@ -43,7 +46,7 @@ def with_loading_options(command: Callable[..., None]) -> Callable[..., None]:
     options = [
         _option(name, field)
         for name, field in LoadingFields.model_fields.items()
-        if name not in taken
+        if name not in taken and name in only
     ]
 
     @functools.wraps(command)

@@ -27,6 +27,8 @@ COMMANDS: Final = {
     "embed": "Turn the texts of files into vectors, in a Parquet or JSON Lines file.",
     "evaluate": "Measure how good models are on your examples, and what they cost.",
     "languages": "List the languages that a translation model writes.",
+    "plan": "Tell how much memory a model needs, before it is downloaded.",
+    "doctor": "Tell what this machine can run, and the setting that suits it.",
     "demo": "Show the main job: translations, sentiment, a summary and a search.",
 }
 """Each command and its summary; the module of the same name has the function of that name."""

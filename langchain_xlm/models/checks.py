@@ -30,11 +30,12 @@ _VOCABULARY_FILES = (
 _HEADS = ("classifier", "sequence_summary", "lm_head", "decoder.lm_head")
 
 
-def read_settings(spec: LoadSpec) -> dict[str, Any]:
+def read_settings(spec: LoadSpec, *, with_tokenizer: bool = True) -> dict[str, Any]:
     """Read config.json and refuse what it shows cannot work, before any weights are read.
 
     Args:
         spec: What to load.
+        with_tokenizer: Whether there must be a tokenizer, which is fetched if need be.
 
     Returns:
         The content of config.json.
@@ -59,7 +60,7 @@ def read_settings(spec: LoadSpec) -> dict[str, Any]:
             _refuse(spec, f"its {side} is a {found!r} model, not one of {', '.join(row.parts)}")
     if spec.task in ("classifier", "cross-encoder"):
         _check_head(spec, settings)
-    if not any(files.find_file(spec, name) for name in _VOCABULARY_FILES):
+    if with_tokenizer and not any(files.find_file(spec, name) for name in _VOCABULARY_FILES):
         raise ModelNotFoundError(
             spec.model, "it has no tokenizer. Save the tokenizer into the same folder."
         )

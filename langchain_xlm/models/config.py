@@ -150,11 +150,32 @@ def _combinations(spec: LoadSpec) -> Iterator[tuple[bool, str]]:
         f"quantization={spec.quantization!r} and dtype='float32' contradict each other."
         " Leave dtype='auto', or leave the quantization out.",
     )
+    keeps_in_full = 'llm_int8_enable_fp32_cpu_offload": true' in (spec.quantization or "")
+    yield (
+        spec.offload_folder is not None and bool(places) and "disk" not in places,
+        f"offload_folder={spec.offload_folder!r} is given, but device_map sends nothing to 'disk'."
+        " Send modules there, or leave offload_folder out.",
+    )
+    yield (
+        isinstance(spec.max_memory, tuple) and not any(size for _, size in spec.max_memory),
+        "max_memory leaves no room on any device. Give one at least some, such as {'cpu': '8GiB'}.",
+    )
+    yield (
+        quantized and spec.offload_folder is not None and not keeps_in_full,
+        f"offload_folder={spec.offload_folder!r} is for modules on the disk, and what is quantized"
+        " cannot go there. Leave offload_folder out, or give quantization=BitsAndBytesConfig("
+        "load_in_8bit=True, llm_int8_enable_fp32_cpu_offload=True) with a device_map of modules.",
+    )
+    yield (
+        keeps_in_full and not places,
+        "llm_int8_enable_fp32_cpu_offload keeps the modules that a device map sends away in 32"
+        " bits, but device_map names none. Give one such as {'encoder': 0, 'pooler': 'cpu'}.",
+    )
     offloaded = places & {"disk", "cpu"}
     yield (
         quantized
         and ("disk" in places or (bool(offloaded) and places != {"cpu"}))
-        and 'llm_int8_enable_fp32_cpu_offload": true' not in (spec.quantization or ""),
+        and not keeps_in_full,
         "Modules that a device map sends to the CPU or the disk cannot be quantized beside those"
         " on a GPU. Give quantization=BitsAndBytesConfig(load_in_8bit=True,"
         " llm_int8_enable_fp32_cpu_offload=True), which keeps them in 32 bits.",

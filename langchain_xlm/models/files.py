@@ -18,10 +18,14 @@ __all__ = [
     "checkpoint_fingerprint",
     "commit_of",
     "find_file",
+    "find_here",
     "find_weights",
+    "hub_errors",
+    "missing_weights",
     "pin",
     "read_json",
     "read_json_value",
+    "refuse_offline",
 ]
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -58,6 +62,20 @@ def find_file(spec: LoadSpec, name: str) -> Path | None:
         raise ModelNotFoundError(spec.model, _no_folder(spec, folder))
     path = folder / name
     return path if path.is_file() else None
+
+
+def find_here(spec: LoadSpec, name: str) -> Path | None:
+    """Find one file of a checkpoint if it is on this machine; nothing is asked of the hub.
+
+    Args:
+        spec: The checkpoint.
+        name: Path inside the checkpoint.
+
+    Returns:
+        The file, or None.
+    """
+    folder = spec.folder or _snapshot(spec)
+    return folder / name if folder is not None and (folder / name).is_file() else None
 
 
 def read_json(spec: LoadSpec, name: str) -> dict[str, Any] | None:
@@ -121,9 +139,23 @@ def find_weights(spec: LoadSpec) -> Path:
     for name in _WEIGHTS:
         if (path := find_file(spec, name)) is not None:
             return path
+    error = missing_weights(spec)
+    raise error
+
+
+def missing_weights(spec: LoadSpec) -> ModelLoadError:
+    """Make the error for a checkpoint without safetensors.
+
+    Args:
+        spec: The checkpoint.
+
+    Returns:
+        A `ModelNotFoundError` where there are no weights of any kind; else one that names the
+        format that is there and never read.
+    """
     pickles = [name for name in _PICKLES if _exists(spec, name)]
     if not pickles:
-        raise ModelNotFoundError(
+        return ModelNotFoundError(
             spec.model, "it has no model.safetensors. Give a checkpoint with its weights."
         )
     on_hub = (
@@ -132,7 +164,7 @@ def find_weights(spec: LoadSpec) -> Path:
         else " Its pull requests on the hub often hold the same weights as safetensors: give"
         " revision='refs/pr/N' with the number of such a request."
     )
-    raise ModelLoadError(
+    return ModelLoadError(
         spec.model,
         f"its weights are only there as {pickles[0]}, a format that can run foreign code while it"
         f" is read, so only safetensors are loaded.{on_hub} Or convert a checkpoint that you trust"
@@ -226,7 +258,7 @@ def _find_on_hub(spec: LoadSpec, name: str) -> Path | None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    with _hub_errors(spec):
+    with hub_errors(spec):
         try:
             return Path(
                 hf_hub_download(
@@ -258,7 +290,7 @@ def _exists(spec: LoadSpec, name: str) -> bool:
         return False
     from huggingface_hub import file_exists
 
-    with _hub_errors(spec):
+    with hub_errors(spec):
         return file_exists(spec.model, name, revision=spec.revision, token=spec.token_value)
 
 
@@ -278,9 +310,33 @@ def _offline(spec: LoadSpec) -> bool:
     return spec.local_files_only or is_offline_mode()
 
 
+def refuse_offline(spec: LoadSpec) -> None:
+    """Refuse to ask the hub where that is forbidden.
+
+    Args:
+        spec: The checkpoint.
+
+    Raises:
+        ModelNotFoundError: With how to allow it.
+    """
+    if _offline(spec):
+        raise ModelNotFoundError(spec.model, _not_here(spec))
+
+
 @contextmanager
-def _hub_errors(spec: LoadSpec) -> Iterator[None]:
-    """Turn what huggingface_hub raises into our own, with the next step."""
+def hub_errors(spec: LoadSpec) -> Iterator[None]:
+    """Turn what huggingface_hub raises inside a `with` block into our own, with the next step.
+
+    Args:
+        spec: The checkpoint that the hub is asked for.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ModelNotFoundError: There is no such checkpoint or revision, or none may be fetched.
+        ModelLoadError: The hub did not answer.
+    """
     from huggingface_hub import errors
 
     # Of httpx or httpx2, whichever this version of huggingface_hub stands on.

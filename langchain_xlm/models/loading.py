@@ -17,6 +17,7 @@ from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import Family, find_family
 from langchain_xlm.models.memory import freed_at_once
 from langchain_xlm.models.quiet import quiet_transformers
+from langchain_xlm.models.skeleton import auto_class
 from langchain_xlm.text.languages import ModelLanguages, find_language
 
 if TYPE_CHECKING:
@@ -213,14 +214,7 @@ def prepare_weights(spec: LoadSpec, family: Family) -> tuple[Any, PreTrainedConf
         ModelLoadError: The configuration is damaged.
         ConfigurationError: This machine cannot place it as asked.
     """
-    import transformers
-
-    model_class = {
-        "encoder": transformers.AutoModel,
-        "classifier": transformers.AutoModelForSequenceClassification,
-        "cross-encoder": transformers.AutoModelForSequenceClassification,
-        "seq2seq": transformers.AutoModelForSeq2SeqLM,
-    }[spec.task]
+    model_class = auto_class(spec.task)
     config = _load_config(spec)
     _keep_one_adapter(spec, config)
     arguments = placement.from_pretrained_arguments(spec, config, family, model_class)

@@ -32,10 +32,15 @@ __all__ = [
     "check_offload",
     "check_packages",
     "complete_places",
+    "computing_device",
+    "default_dtype",
     "from_pretrained_arguments",
+    "import_bitsandbytes",
     "input_device",
     "is_for_cpu",
+    "quantization_settings",
     "quantizer_of",
+    "repacks_weights",
     "uses_rowwise_int8",
 ]
 
@@ -66,10 +71,16 @@ def check_packages(spec: LoadSpec, settings: Mapping[str, Any]) -> None:
 
     Raises:
         MissingDependencyError: With the package to install.
+        ConfigurationError: The checkpoint is saved quantized in a way that is not supported.
     """
     rows = families_of(settings.get("model_type"), task=spec.task, model=spec.model)
     needs = dict.fromkeys(rows[0].packages, f"The tokenizer of {rows[0].name}")
     saved = settings.get("quantization_config") or {}
+    if (method := saved.get("quant_method", "bitsandbytes")) != "bitsandbytes":
+        raise ConfigurationError(
+            f"{spec.model!r} is saved quantized with {method!r}, which is not supported. Give the"
+            " checkpoint that it was made from, with quantization='4bit'."
+        )
     if spec.quantization is not None or saved.get("quant_method") == "bitsandbytes":
         needs["bitsandbytes"] = "Quantization"
     if spec.quantization is not None or spec.device_map is not None:
@@ -80,7 +91,7 @@ def check_packages(spec: LoadSpec, settings: Mapping[str, Any]) -> None:
         if importlib.util.find_spec(_IMPORT_NAMES.get(package, package)) is None:
             raise MissingDependencyError(package, needed_for=needed_for)
     if "bitsandbytes" in needs:
-        _import_bitsandbytes()
+        import_bitsandbytes()
 
 
 def from_pretrained_arguments(
@@ -101,16 +112,11 @@ def from_pretrained_arguments(
     Raises:
         ConfigurationError: This machine lacks the device, or the family cannot be split as asked.
     """
-    import torch
-
     places = _places(spec, family, config, model_class)
-    main = _main_device(places)
-    rowwise = uses_rowwise_int8(spec, main)
-    if rowwise and spec.dtype == "auto":
-        dtype = torch.float32  # of what is not quantized: little, and quicker so
-    else:
-        dtype = _dtype(spec, family, main, config, model_class)
+    main = computing_device(places)
+    dtype = default_dtype(spec, family, config, model_class, device=main)
     arguments: dict[str, Any] = {"dtype": dtype}
+    _check_numbers(spec, family, main)
     if places != {"": "cpu"} or spec.device_map is not None:
         arguments["device_map"] = places
     if isinstance(places, str) and spec.max_memory is not None:
@@ -129,9 +135,8 @@ def from_pretrained_arguments(
                 "Quantization is not supported on this machine's device 'mps'."
                 " Give device='cpu' with the quantization, or leave it out."
             )
-        exact = _exact_modules(spec, config, model_class, device=main)
-        arguments["quantization_config"] = (
-            _rowwise_int8(exact) if rowwise else _quantization(spec, dtype, exact)
+        arguments["quantization_config"] = quantization_settings(
+            spec, config, model_class, dtype=dtype, device=main
         )
     return arguments
 
@@ -309,11 +314,9 @@ def _roomy_device(
     """The first device, GPUs before the CPU, that has room for all of a model kept whole."""
     import torch
 
-    from langchain_xlm.models.footprint import bytes_as_loaded
     from langchain_xlm.models.memory import free_bytes
+    from langchain_xlm.models.skeleton import build_skeleton
 
-    with torch.device("meta"):
-        model = model_class.from_config(config)
     limits = dict(spec.max_memory) if isinstance(spec.max_memory, tuple) else {}
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     found: list[tuple[int, int, str]] = []
@@ -321,12 +324,9 @@ def _roomy_device(
         if device is None:
             continue
         key = int(device[5:]) if device.startswith("cuda:") else device
-        dtype = _dtype(spec, family, device, config, model_class)
-        quantization: BitsAndBytesConfig | RowwiseInt8Config | None = None
-        if spec.quantization is not None:
-            rowwise = uses_rowwise_int8(spec, device)
-            quantization = _rowwise_int8(None) if rowwise else _quantization(spec, dtype, None)
-        needed = bytes_as_loaded(model, dtype=dtype, quantization=quantization)
+        dtype = default_dtype(spec, family, config, model_class, device=device)
+        skeleton = build_skeleton(spec, family, config, dtype=dtype, device=device)
+        needed = skeleton.weight_bytes().total
         free = limits.get(key, free_bytes(device))
         if free is None or needed <= free:
             return device
@@ -369,8 +369,15 @@ def _check_device(name: str) -> None:
         )
 
 
-def _main_device(places: str | dict[str, str | int]) -> str:
-    """The kind of device that does the computing."""
+def computing_device(places: str | Mapping[str, str | int]) -> str:
+    """Tell which device does the computing.
+
+    Args:
+        places: A device map.
+
+    Returns:
+        The first device of the map that is not the CPU or the disk, else the CPU.
+    """
     import torch
 
     if isinstance(places, str):
@@ -379,16 +386,35 @@ def _main_device(places: str | dict[str, str | int]) -> str:
     return next((place for place in running if place not in ("cpu", "disk")), "cpu")
 
 
-def _dtype(
-    spec: LoadSpec, family: Family, device: str, config: PreTrainedConfig, model_class: Any
+def default_dtype(
+    spec: LoadSpec,
+    family: Family,
+    config: PreTrainedConfig,
+    model_class: Any,
+    *,
+    device: str,
 ) -> torch.dtype:
-    """16 bits where the device computes in them, if that pays; else full precision."""
+    """Tell in which dtype a model is loaded, but for what is quantized.
+
+    Args:
+        spec: What to load.
+        family: The row of the family table.
+        config: The checkpoint's own configuration.
+        model_class: The auto class that will load it.
+        device: The device that computes, such as `"cuda:0"`.
+
+    Returns:
+        The dtype that is asked for, or for `"auto"` the one that suits the device: 16 bits where
+        it computes in them, if that pays, else 32.
+    """
     import torch
 
     if spec.dtype != "auto":
         chosen = getattr(torch, spec.dtype)
         assert isinstance(chosen, torch.dtype)
         return chosen
+    if uses_rowwise_int8(spec, device):
+        return torch.float32  # little is left in it, and quicker so
     if device == "cpu" and computes_bfloat16():
         large = _linear_weights(config, model_class) >= _BFLOAT16_FROM
         return torch.bfloat16 if large else torch.float32
@@ -420,12 +446,52 @@ def _rowwise_int8(exact: list[str] | None) -> RowwiseInt8Config:
     return RowwiseInt8Config(exact)
 
 
-def _quantization(
-    spec: LoadSpec, dtype: torch.dtype, exact: list[str] | None
-) -> BitsAndBytesConfig:
+def _check_numbers(spec: LoadSpec, family: Family, device: str) -> None:
+    """Refuse what this family or this machine cannot compute."""
+    if spec.dtype == "float16" and family.overflows_in_float16:
+        raise ConfigurationError(
+            f"{family.name} models pass the largest float16 while they compute."
+            " Give dtype='bfloat16', or 'float32'."
+        )
+    if not (spec.attn_implementation or "").startswith("flash_attention"):
+        return
+    if not device.startswith(("cuda", "xpu", "npu")):
+        raise ConfigurationError(
+            f"attn_implementation={spec.attn_implementation!r} needs a GPU, but the model would"
+            f" run on {device!r}. Give 'sdpa' instead."
+        )
+    if not any(importlib.util.find_spec(name) for name in ("flash_attn", "kernels")):
+        raise MissingDependencyError(
+            "flash-attn", needed_for=f"attn_implementation={spec.attn_implementation!r}"
+        )
+
+
+def quantization_settings(
+    spec: LoadSpec,
+    config: PreTrainedConfig,
+    model_class: Any,
+    *,
+    dtype: torch.dtype,
+    device: str,
+) -> BitsAndBytesConfig | RowwiseInt8Config:
+    """Spell out what the quantization of a spec means for one checkpoint.
+
+    Args:
+        spec: What to load, quantized.
+        config: The checkpoint's own configuration.
+        model_class: The auto class that will load it.
+        dtype: In which 4-bit layers compute.
+        device: The device that computes, such as `"cuda:0"`.
+
+    Returns:
+        The settings of bitsandbytes, or of our own integer layers, with the modules to leave out.
+    """
     assert spec.quantization is not None
     from transformers import BitsAndBytesConfig
 
+    exact = _exact_modules(spec, config, model_class, device=device)
+    if uses_rowwise_int8(spec, device):
+        return _rowwise_int8(exact)
     if spec.quantization == "8bit":
         settings: dict[str, Any] = {"load_in_8bit": True, "llm_int8_skip_modules": exact}
     elif spec.quantization == "4bit":
@@ -442,8 +508,12 @@ def _quantization(
     return BitsAndBytesConfig(**settings)
 
 
-def _repacks_weights() -> bool:
-    """Whether bitsandbytes repacks 4-bit weights for this CPU."""
+def repacks_weights() -> bool:
+    """Tell whether bitsandbytes repacks 4-bit weights for this CPU.
+
+    Returns:
+        Whether it has the instructions for it.
+    """
     from bitsandbytes import functional
 
     return bool(functional.has_avx512bf16())  # type: ignore[no-untyped-call]
@@ -464,7 +534,7 @@ def _exact_modules(
     from transformers.quantizers.base import get_keys_to_not_convert
 
     exact = list(_HEADS) if spec.task in ("classifier", "cross-encoder") else []
-    if spec.quantization == "4bit" and device == "cpu" and _repacks_weights():
+    if spec.quantization == "4bit" and device == "cpu" and repacks_weights():
         with torch.device("meta"):
             model = model_class.from_config(config)
         odd = [
@@ -478,7 +548,7 @@ def _exact_modules(
     return exact or None
 
 
-def _import_bitsandbytes() -> None:
+def import_bitsandbytes() -> None:
     """Import bitsandbytes without two of its notes, which say nothing that a user can act on.
 
     One tells that an optional kernel of the hub is missing, the other, at every layer of every

@@ -43,7 +43,7 @@ _DTYPES = {
     "half": "float16",
 }
 _DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
-_ATTENTION = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
+ATTENTION = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
     f"{letter}IB": 2 ** (10 * power) for power, letter in enumerate("KMGT", 1)
 }
@@ -158,11 +158,11 @@ def dtype_name(value: object) -> str:
 
 def attention_name(value: object) -> str | None:
     """The name of an attention implementation of transformers."""
-    if value is None or value in _ATTENTION:
+    if value is None or value in ATTENTION:
         return value if value is None else str(value)
     raise ConfigurationError(
-        f"attn_implementation={value!r} is unknown.{_nearest(str(value), _ATTENTION)}"
-        f" Give one of {', '.join(_ATTENTION)}."
+        f"attn_implementation={value!r} is unknown.{_nearest(str(value), ATTENTION)}"
+        f" Give one of {', '.join(ATTENTION)}."
     )
 
 
@@ -183,7 +183,8 @@ def device_map_value(value: object) -> str | dict[str, str | int] | None:
         )
     placed: dict[str, str | int] = {}
     for name, place in sorted(pairs):
-        known = isinstance(place, int) or place == "disk" or _DEVICE.fullmatch(str(place))
+        numbered = isinstance(place, int) and place >= 0
+        known = numbered or place == "disk" or _DEVICE.fullmatch(str(place))
         if not known or isinstance(place, bool):
             raise ConfigurationError(
                 f"device_map sends {name!r} to {place!r}, which is no place."
@@ -205,11 +206,13 @@ def memory_limits(value: object) -> dict[str | int, int] | None:
         )
     limits: dict[str | int, int] = {}
     for device, size in sorted(pairs, key=str):
-        if not isinstance(device, int) and device not in ("cpu", "mps", "disk"):
+        numbered = isinstance(device, int) and not isinstance(device, bool) and device >= 0
+        if not numbered and device not in ("cpu", "mps", "disk"):
             raise ConfigurationError(
                 f"max_memory has a limit for {device!r}, which is no device. Give a device number"
                 " such as 0, or 'cpu', 'mps' or 'disk'."
             )
+        assert isinstance(device, (int, str))
         limits[device] = bytes_of(size, what="max_memory")
     return limits
 
@@ -250,6 +253,11 @@ def quantization_value(value: object) -> str | None:
         raise ConfigurationError(
             f"quantization has {strange[0]!r}, which BitsAndBytesConfig does not know."
             f"{_nearest(strange[0], _BITSANDBYTES_KEYS)}"
+        )
+    kind = settings.get("bnb_4bit_quant_type", "nf4")
+    if kind not in ("nf4", "fp4"):
+        raise ConfigurationError(
+            f"bnb_4bit_quant_type={kind!r} is unknown. Give 'nf4', which suits weights, or 'fp4'."
         )
     if bool(settings.get("load_in_8bit")) == bool(settings.get("load_in_4bit")):
         raise ConfigurationError(

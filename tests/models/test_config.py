@@ -31,7 +31,20 @@ ILLEGAL: list[tuple[dict[str, Any], str]] = [
     ({"max_memory": {0: "lots"}, "device_map": "auto"}, "'lots'"),
     ({"max_memory": {}, "device_map": "auto"}, "max_memory={}"),
     ({"max_memory": {0: 1}, "device_map": {"": 0}}, "names every place"),
+    ({"max_memory": {-1: "1GiB"}, "device_map": "auto"}, "-1"),
+    ({"max_memory": {0: 0, "cpu": 0}, "device_map": "auto"}, "leaves no room"),
+    ({"device_map": {"a": -1}}, "-1"),
     ({"device_map": {"": "disk"}}, "offload_folder"),
+    ({"device_map": {"": 0}, "offload_folder": "x"}, "sends nothing to 'disk'"),
+    (
+        {"quantization": "8bit", "device_map": "auto", "offload_folder": "x"},
+        "llm_int8_enable_fp32_cpu_offload=True) with a device_map",
+    ),
+    (
+        {"quantization": {"load_in_8bit": True, "llm_int8_enable_fp32_cpu_offload": True}},
+        "but device_map names none",
+    ),
+    ({"quantization": {"load_in_4bit": True, "bnb_4bit_quant_type": "int4"}}, "Give 'nf4'"),
     ({"device_map": "cuda:0"}, "device='cuda:0' instead"),
     ({"device_map": "autos"}, "balanced_low_0"),
     ({"device_map": {"a": "gpu"}}, "'gpu'"),
@@ -99,6 +112,27 @@ def test_refusal_takes_under_50_ms_and_loads_nothing_heavy() -> None:
         "assert time.process_time() - start < 0.05\n"
         "heavy = {'torch', 'transformers', 'huggingface_hub', 'accelerate'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_refusal_touches_no_file() -> None:
+    """Under an audit hook, in a process of its own, since a hook can never be removed."""
+    code = (
+        "import sys\n"
+        "import langchain_xlm.errors, pathlib\n"
+        "from langchain_xlm.models.config import LoadSpec, LoadingFields\n"
+        "from tests.models.test_config import ILLEGAL\n"
+        "def make(given):\n"
+        "    try: LoadSpec('encoder', **given)\n"
+        "    except ValueError as error: return str(error)\n"
+        "make(ILLEGAL[0][0])\n"  # what is imported at the first use
+        "seen = []\n"
+        "watched = ('open', 'os.listdir', 'os.scandir', 'socket.connect', 'subprocess.Popen')\n"
+        "sys.addaudithook(lambda event, args: event in watched and seen.append((event, args)))\n"
+        "messages = [make(given) for given, _ in ILLEGAL]\n"
+        "assert not seen, seen\n"
+        "assert len(set(messages)) >= 40 and None not in messages, messages\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,0 +1,211 @@
+"""What a model needs beside its weights while it computes, counted without computing."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+# Imported where a plan is made, and with it torch.
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers.modeling_outputs import BaseModelOutput
+
+from langchain_xlm.models.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+__all__ = ["Load", "RunBytes", "count_run_bytes"]
+
+# Copies of the scores of the next token that `generate` holds at once, as float32: the scores,
+# and what the search makes of them.
+_SCORE_COPIES = {False: 2, True: 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is run at once.
+
+    Attributes:
+        batch: Texts.
+        length: Tokens of each.
+        new_tokens: Tokens written for each; 0 for a model that writes none.
+        beams: Continuations kept in mind for each.
+    """
+
+    batch: int
+    length: int
+    new_tokens: int
+    beams: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunBytes:
+    """What a run needs beside the weights.
+
+    Attributes:
+        activations: What intermediate results take at the highest point, beside the cache.
+        cache: Keys and values of what was read and written, at the end of generation.
+    """
+
+    activations: int
+    cache: int
+
+
+def count_run_bytes(skeleton: Skeleton, load: Load, quantized: Skeleton | None = None) -> RunBytes:
+    """Run a model without numbers, and count what its operations would hold at the same time.
+
+    Args:
+        skeleton: The model, not quantized; of the dtype that it computes in.
+        load: What it is given.
+        quantized: The same model quantized, where that is what runs.
+
+    Returns:
+        Bytes. What single operations take for themselves inside is not seen, except of quantized
+        layers.
+    """
+    model = _traceable(skeleton.model)
+    ids = torch.zeros(load.batch, load.length, dtype=torch.long, device="meta")
+    mask = torch.ones_like(ids)
+    inside = _inside_quantized(quantized, load.batch * load.length)
+    if not load.new_tokens:
+        return RunBytes(_peak(model, input_ids=ids, attention_mask=mask) + inside, 0)
+    reading = _peak(model.get_encoder(), input_ids=ids, attention_mask=mask) + inside
+    rows = load.batch * load.beams
+    states = torch.empty(
+        rows, load.length, _width(model.config), dtype=skeleton.dtype, device="meta"
+    )
+    step = {
+        "encoder_outputs": BaseModelOutput(last_hidden_state=states),
+        "decoder_input_ids": torch.zeros(rows, 1, dtype=torch.long, device="meta"),
+    }
+    with torch.no_grad(), _LiveBytes(model):
+        past = model(**step, use_cache=True).past_key_values
+    cache = _cache_bytes(past, load.new_tokens)
+    scores = 4 * rows * model.config.get_text_config(decoder=True).vocab_size
+    writing = states.nbytes + _SCORE_COPIES[load.beams > 1] * scores
+    writing += _peak(model, states, *_tensors(past), **step, past_key_values=past)
+    writing += _inside_quantized(quantized, rows)
+    # Nothing is in the cache yet while the encoder reads.
+    return RunBytes(max(reading - cache, writing), cache)
+
+
+def _inside_quantized(skeleton: Skeleton | None, tokens: int) -> int:
+    """Count what one product of the largest quantized layer takes inside of bitsandbytes.
+
+    In 8 bits that is the input as float16 and as integers, and the product as 32-bit integers, as
+    float32 while it is scaled, and as float16; in 4 bits the weights of the layer in full.
+
+    Returns:
+        Bytes; 0 for a model that is not quantized.
+    """
+    largest = 0
+    model: Any = None if skeleton is None else skeleton.model
+    for layer in () if model is None else model.modules():
+        kind = type(layer).__name__
+        if kind == "Linear8bitLt":
+            largest = max(largest, tokens * (3 * layer.in_features + 14 * layer.out_features))
+        elif kind == "Linear4bit" and skeleton is not None:
+            numbers = layer.in_features * layer.out_features
+            largest = max(largest, numbers * skeleton.dtype.itemsize)
+    return largest
+
+
+def _traceable(model: Any) -> Any:
+    """The model, or for X-MOD, which sorts texts by language as it runs, the XLM-R of its size."""
+    if model.config.model_type != "xmod":
+        return model
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    config = XLMRobertaConfig(
+        **{
+            name: value
+            for name, value in model.config.to_dict().items()
+            if name not in ("model_type", "architectures", "dtype")
+        }
+    )
+    with torch.device("meta"):
+        return XLMRobertaModel(config, add_pooling_layer=False).to(model.dtype).eval()
+
+
+def _width(config: PreTrainedConfig) -> int:
+    reader = getattr(config, "encoder", config)
+    return int(getattr(reader, "d_model", None) or reader.hidden_size)
+
+
+def _cache_bytes(past: Any, new_tokens: int) -> int:
+    """Keys and values after the last step, from those of the first."""
+    read, written = (
+        [layer.keys.nbytes + layer.values.nbytes for layer in part.layers]
+        for part in (past.cross_attention_cache, past.self_attention_cache)
+    )
+    # One layer is copied when it grows.
+    return int(sum(read) + new_tokens * (sum(written) + max(written)))
+
+
+def _tensors(past: Any) -> Iterator[torch.Tensor]:
+    for part in (past.cross_attention_cache, past.self_attention_cache):
+        for layer in part.layers:
+            yield from (layer.keys, layer.values)
+
+
+def _peak(model: Any, *held: torch.Tensor, **inputs: Any) -> int:
+    """The most that is alive at once while a model runs, without what was there before."""
+    with torch.no_grad(), _FusedAttention(), _LiveBytes(model, *held) as live:
+        model(**inputs)
+    return int(live.peak)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention as devices compute it, without the matrix of every token against every other.
+
+    torch spells it out where there are no numbers.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.nn.functional.scaled_dot_product_attention:
+            named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
+            query, value = named["query"], named["value"]
+            return query.new_empty((*query.shape[:-1], value.shape[-1]))
+        return function(*args, **(kwargs or {}))
+
+
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the storages that the operations inside it make, as long as they live."""
+
+    def __init__(self, model: torch.nn.Module, *held: torch.Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._now = 0
+        # Operations return views of weights and inputs as well, which are counted elsewhere.
+        others = (*model.parameters(), *model.buffers(), *held)
+        self._alive = {each.untyped_storage()._cdata for each in others}
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if operation is torch.ops.aten._local_scalar_dense.default:
+            return 0  # a question to the numbers, such as whether a mask is all ones: no
+        result = operation(*args, **(kwargs or {}))
+        for each in tree_leaves(result):
+            if isinstance(each, torch.Tensor):
+                self._add(each.untyped_storage())
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._alive:
+            return
+        self._alive.add(key)
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self._now -= size

@@ -1,0 +1,238 @@
+"""The model that would be loaded, with shapes and dtypes but without a single number."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_xlm.errors import ModelLoadError
+from langchain_xlm.models import placement
+from langchain_xlm.models.config import LoadSpec, Task
+from langchain_xlm.models.families import Family
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+    from transformers.quantizers.base import HfQuantizer
+
+    from langchain_xlm.models.int8 import RowwiseInt8Config
+
+__all__ = ["Skeleton", "WeightBytes", "auto_class", "build_skeleton", "read_config"]
+
+# Numbers that share a scale in 4 bits, and scales that share one where they are quantized too:
+# Dettmers et al. 2023, section 3, https://arxiv.org/abs/2305.14314
+_BLOCK, _SCALE_BLOCK = 64, 256
+# The 16 values of NF4 and the 256 of the scales' own 8-bit type, which each layer holds.
+_CODE_BYTES, _SCALE_CODE_BYTES = 16 * 4, 256 * 4
+
+
+@dataclass(frozen=True, slots=True)
+class WeightBytes:
+    """What the weights of a loaded model take, by what they are.
+
+    Attributes:
+        quantized: Layers in 8 or 4 bits, their scales included.
+        vocabulary: Matrices with a row for each piece of the vocabulary; never quantized.
+        others: Everything else, in full: norms, biases, heads, layers left out by name.
+    """
+
+    quantized: int
+    vocabulary: int
+    others: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.quantized + self.vocabulary + self.others
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Skeleton:
+    """A model on torch's meta device, placed nowhere.
+
+    Attributes:
+        model: The class that would be loaded, quantized layers in their place.
+        quantizer: Of transformers; None where nothing is quantized.
+        dtype: Of all that is not quantized.
+        left_out: Names of linear layers that stay in full, in a model that is quantized.
+    """
+
+    model: PreTrainedModel
+    quantizer: HfQuantizer | None
+    dtype: torch.dtype
+    left_out: tuple[str, ...]
+
+    def weight_bytes(self) -> WeightBytes:
+        """Count the bytes of every weight and buffer once, however many modules share it.
+
+        Returns:
+            The bytes.
+        """
+        rows = getattr(self.model.get_input_embeddings(), "num_embeddings", None)
+        quantized = vocabulary = others = 0
+        for owner, name, tensor in self._tensors():
+            if name == "weight" and (size := _quantized_bytes(owner)) is not None:
+                quantized += size
+            elif tensor.dim() == 2 and tensor.shape[0] == rows:
+                vocabulary += tensor.nbytes
+            else:
+                others += tensor.nbytes
+        return WeightBytes(quantized, vocabulary, others)
+
+    def parameters(self) -> int:
+        """Count the numbers that were learned.
+
+        Returns:
+            The numbers, those that modules share once.
+        """
+        shared = self.model.all_tied_weights_keys
+        once = {shared.get(name, name): each for name, each in self.model.named_parameters()}
+        return sum(each.numel() for each in once.values())
+
+    def largest_quantized(self) -> int:
+        """Tell what the largest quantized weight takes in full.
+
+        Returns:
+            Bytes; 0 for a model that is not quantized.
+        """
+        return max(
+            (
+                tensor.numel() * self.dtype.itemsize
+                for owner, name, tensor in self._tensors()
+                if name == "weight" and _quantized_bytes(owner) is not None
+            ),
+            default=0,
+        )
+
+    def _tensors(self) -> Iterator[tuple[Any, str, torch.Tensor]]:
+        """Each weight and buffer once, with the module that holds it and its name there."""
+        shared = self.model.all_tied_weights_keys
+        kept_exact = self.model._get_dtype_plan(self.dtype)
+        seen = set()
+        for tensors in (self.model.named_parameters(), self.model.named_buffers()):
+            for path, tensor in tensors:
+                if shared.get(path, path) in seen:
+                    continue
+                seen.add(shared.get(path, path))
+                module, _, name = path.rpartition(".")
+                if tensor.is_floating_point() and any(key in path for key in kept_exact):
+                    tensor = tensor.float()  # noqa: PLW2901
+                yield self.model.get_submodule(module), name, tensor
+
+
+def read_config(spec: LoadSpec) -> PreTrainedConfig:
+    """Read a checkpoint's configuration as transformers does.
+
+    Args:
+        spec: The checkpoint, pinned.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ModelLoadError: transformers cannot read it.
+    """
+    from transformers import AutoConfig
+
+    place = {"revision": spec.revision, "cache_dir": spec.cache_dir, "token": spec.token_value}
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            str(spec.folder or spec.model),
+            local_files_only=spec.folder is not None or spec.local_files_only,
+            **({} if spec.folder else place),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), "no reason given")
+        raise ModelLoadError(
+            spec.model, f"its config.json could not be read ({type(error).__name__}: {reason})."
+        ) from error
+    if config.model_type == "xmod":
+        # As the loader has it: the adapters of one language.
+        config.default_language = config.default_language or next(iter(config.languages))
+        config.languages = [config.default_language]
+    return config
+
+
+def build_skeleton(
+    spec: LoadSpec, family: Family, config: PreTrainedConfig, *, dtype: torch.dtype, device: str
+) -> Skeleton:
+    """Build the model that a spec would load.
+
+    Args:
+        spec: What to load; its quantization is applied.
+        family: The row of the family table.
+        config: What `read_config` gave.
+        dtype: Of all that is not quantized.
+        device: Kind of the device that would compute, such as `"cuda"`.
+
+    Returns:
+        The model without its numbers.
+    """
+    import torch
+
+    config = copy.deepcopy(config)
+    saved = getattr(config, "quantization_config", None)
+    kind = auto_class(spec.task)
+    options: dict[str, Any] = {"dtype": dtype}
+    if spec.task == "encoder" and family.has_pooler:
+        options["add_pooling_layer"] = False
+    with torch.device("meta"):
+        model = kind.from_config(config, **options)
+    model.eval()
+    layers = [name for name, layer in model.named_modules() if type(layer) is torch.nn.Linear]
+    quantizer = None
+    if saved is not None or spec.quantization is not None:
+        placement.import_bitsandbytes()
+        settings = saved or placement.quantization_settings(
+            spec, config, kind, dtype=dtype, device=device
+        )
+        quantizer = _quantizer(settings)
+        quantizer.preprocess_model(model=model, dtype=dtype, device_map=None)
+        layers = [name for name in layers if type(model.get_submodule(name)) is torch.nn.Linear]
+    return Skeleton(model, quantizer, dtype, tuple(layers) if quantizer else ())
+
+
+def auto_class(task: Task) -> Any:
+    """Name the class of transformers that loads models for a task.
+
+    Args:
+        task: What the model is for.
+
+    Returns:
+        The auto class.
+    """
+    import transformers
+
+    if task == "seq2seq":
+        return transformers.AutoModelForSeq2SeqLM
+    if task == "encoder":
+        return transformers.AutoModel
+    return transformers.AutoModelForSequenceClassification
+
+
+def _quantizer(settings: BitsAndBytesConfig | RowwiseInt8Config | dict[str, Any]) -> HfQuantizer:
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    # Layers are counted by their shapes, which they keep only when they are quantized from full.
+    quantizer: HfQuantizer = AutoHfQuantizer.from_config(settings, pre_quantized=False)
+    return quantizer
+
+
+def _quantized_bytes(layer: Any) -> int | None:
+    """What the weight of a quantized layer takes with its scales; None for others."""
+    kind = type(layer).__name__
+    if kind not in ("Linear8bitLt", "Linear4bit", "Int8Linear"):
+        return None
+    numbers: int = layer.in_features * layer.out_features
+    if kind == "Int8Linear":
+        return numbers  # its scales are a buffer of their own
+    if kind == "Linear8bitLt":
+        return numbers + 4 * int(layer.out_features)  # one float32 for each row
+    blocks = math.ceil(numbers / _BLOCK)
+    scales = 4 * blocks
+    if layer.weight.compress_statistics:
+        scales = blocks + 4 * math.ceil(blocks / _SCALE_BLOCK) + _SCALE_CODE_BYTES + 4
+    return math.ceil(numbers / 2) + scales + _CODE_BYTES
