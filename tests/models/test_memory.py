@@ -97,8 +97,16 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()) or "plain")
-@pytest.mark.parametrize("kind", KINDS)
+# float16 is refused for mT5, whose numbers pass its largest.
+CASES = [
+    pytest.param(kind, way, id=f"{kind}-{'-'.join(way.values()) or 'plain'}")
+    for kind in KINDS
+    for way in WAYS
+    if (kind, way.get("dtype")) != ("mt5", "float16")
+]
+
+
+@pytest.mark.parametrize(("kind", "way"), CASES)
 def test_expected_bytes_are_those_loaded(
     kind: str, way: dict[str, Any], checkpoints: Checkpoints
 ) -> None:
