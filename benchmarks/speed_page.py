@@ -231,7 +231,11 @@ def write_chart(chart: Any, path: Path) -> None:
     import vl_convert
 
     styled = (
-        chart.configure(font="sans-serif", background="white", padding={"right": 30})
+        chart.configure(
+            font="sans-serif",
+            background="white",
+            padding={"left": 5, "top": 5, "right": 30, "bottom": 8},
+        )
         .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
         .configure_view(stroke=None)
     )

@@ -242,8 +242,7 @@ class LoadingFields(BaseModel):
     offload_folder: str | None = None
     """Folder for modules that the device map sends to the disk."""
     dtype: _Dtype = "auto"
-    """`"float32"`, `"bfloat16"`, `"float16"`, or `"auto"`: 16 bits where the device computes in
-    them, on a CPU only for a model that is large enough to gain; else 32."""
+    """`"float32"`, `"bfloat16"`, `"float16"`, or `"auto"`: 16 bits where they pay, else 32."""
     quantization: _Quantization = None
     """`"8bit"`, `"4bit"`, a `BitsAndBytesConfig`, or None."""
     attn_implementation: _Attention = None

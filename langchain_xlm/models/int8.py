@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.core_model_loading import ConversionOps
-from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from langchain_xlm.models.placement import ROWWISE_METHOD
@@ -68,6 +69,8 @@ class Int8Linear(torch.nn.Module):
         scale: What one step of each output's weights stands for, `(outputs,)`, float32.
         bias: `(outputs,)`, float; or None.
     """
+
+    scale: torch.Tensor
 
     def __init__(
         self, inputs: int, outputs: int, *, bias: bool, dtype: torch.dtype, last_input: _LastInput
@@ -122,7 +125,7 @@ def register() -> None:
     register_quantizer(ROWWISE_METHOD)(_RowwiseInt8Quantizer)
 
 
-class RowwiseInt8Config(QuantizationConfigMixin):  # type: ignore[misc]
+class RowwiseInt8Config(QuantizationConfigMixin):
     """What transformers must know to load a model with these layers.
 
     Attributes:
@@ -136,17 +139,17 @@ class RowwiseInt8Config(QuantizationConfigMixin):  # type: ignore[misc]
             exact: Names of modules that stay as they are; None leaves it to transformers.
             _others: What transformers saves beside.
         """
-        self.quant_method = ROWWISE_METHOD
+        self.quant_method = ROWWISE_METHOD  # type: ignore[assignment] # a method of our own
         self.exact = exact
 
 
-class _Quantize(ConversionOps):  # type: ignore[misc]
+class _Quantize(ConversionOps):
     """One weight of the checkpoint to integers and scales, as it is read."""
 
-    def convert(
+    def convert(  # type: ignore[override]
         self, input_dict: Mapping[str, Any], *_: Any, **_others: Any
     ) -> dict[str, torch.Tensor]:
-        converted = {}
+        converted: dict[str, torch.Tensor] = {}
         for name, value in input_dict.items():
             weight = value[0] if isinstance(value, list) else value
             rows, scales = quantize_rows(weight.float())
@@ -155,7 +158,7 @@ class _Quantize(ConversionOps):  # type: ignore[misc]
         return converted
 
 
-class _RowwiseInt8Quantizer(HfQuantizer):  # type: ignore[misc]
+class _RowwiseInt8Quantizer(HfQuantizer):
     requires_calibration = False
 
     def param_needs_quantization(
@@ -176,8 +179,9 @@ class _RowwiseInt8Quantizer(HfQuantizer):  # type: ignore[misc]
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **_others: Any) -> None:
         """Put the layers in place, empty; the vocabulary matrix is kept in 16 bits."""
+        assert isinstance(self.quantization_config, RowwiseInt8Config)
         skipped = self.get_modules_to_not_convert(
-            model, self.quantization_config.exact, model._keep_in_fp32_modules
+            model, self.quantization_config.exact, list(model._keep_in_fp32_modules or ())
         )
         last_input = _LastInput()
         for name, layer in list(model.named_modules()):
@@ -194,7 +198,7 @@ class _RowwiseInt8Quantizer(HfQuantizer):  # type: ignore[misc]
                 )
             model.set_submodule(name, quantized)
         # It is the larger part of a multilingual model and is only looked up, never multiplied.
-        vocabulary = model.get_input_embeddings()
+        vocabulary: Any = model.get_input_embeddings()
         vocabulary.weight = torch.nn.Parameter(vocabulary.weight.to(torch.bfloat16))
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **_others: Any) -> None:
