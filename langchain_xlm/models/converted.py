@@ -68,7 +68,7 @@ def family_here(spec: LoadSpec) -> Family | None:
         or has no converter for the model.
 
     Raises:
-        ConfigurationError: It was asked for by name and has no converter for the model.
+        ConfigurationError: It was asked for by name and cannot convert the model.
         MissingDependencyError: It was asked for by name and is not installed.
         XLMError: What `load_model` raises for files that cannot be read.
     """
@@ -79,15 +79,20 @@ def family_here(spec: LoadSpec) -> Family | None:
                 "ctranslate2", needed_for="backend='ctranslate2'", extra="ctranslate2"
             )
         return None
-    kind = checks.read_settings(files.pin(spec)).get("model_type")
+    settings = checks.read_settings(files.pin(spec))
+    kind = settings.get("model_type")
+    reason = None
     if kind not in conversion.CONVERTIBLE:
-        if named:
-            raise ConfigurationError(
-                f"backend='ctranslate2' cannot run {spec.model!r}, a model of type {kind!r}: it"
-                f" takes {', '.join(sorted(conversion.CONVERTIBLE))}. Give backend='torch'."
-            )
-        return None
-    return families_of(kind, task=spec.task, model=spec.model)[0]
+        reason = f"a model of type {kind!r}: it takes {', '.join(sorted(conversion.CONVERTIBLE))}"
+    elif settings.get("quantization_config"):
+        reason = "which is saved quantized: it makes its copy from the full weights"
+    if reason is None:
+        return families_of(kind, task=spec.task, model=spec.model)[0]
+    if named:
+        raise ConfigurationError(
+            f"backend='ctranslate2' cannot run {spec.model!r}, {reason}. Give backend='torch'."
+        )
+    return None
 
 
 def load_converted(spec: LoadSpec) -> ConvertedModel:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from langchain_xlm.errors import ModelLoadError
+from langchain_xlm.errors import ConfigurationError, ModelLoadError
 from langchain_xlm.models import conversion, converted
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.converted import load_converted
+from langchain_xlm.models.converted import family_here, load_converted
 
 Checkpoints = Callable[..., Path]
 
@@ -149,6 +150,20 @@ def test_a_full_disk_is_an_error_with_advice(
     spec = spec_of(checkpoints("nllb"), cache_dir=str(tmp_path))
     with pytest.raises(ModelLoadError, match=r"No space left.*HF_ASSETS_CACHE"):
         load_converted(spec)
+
+
+def test_quantized_weights_are_not_converted(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    folder = tmp_path / "quantized"
+    shutil.copytree(checkpoints("nllb"), folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    (folder / "config.json").write_text(json.dumps(settings))
+    assert family_here(LoadSpec("seq2seq", model=str(folder))) is None
+    with pytest.raises(ConfigurationError, match="saved quantized"):
+        family_here(spec_of(folder))
+    found = family_here(spec_of(checkpoints("nllb")))
+    assert found is not None
+    assert found.model_type == "m2m_100"
 
 
 def test_copies_go_to_the_hubs_own_place(checkpoints: Checkpoints) -> None:
