@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -83,9 +84,10 @@ def _show(plan: MemoryPlan) -> None:
     console.print(_places(plan))
     for note in plan.notes:
         console.print(f"Note: {note}", markup=False)
-    left_out = sorted({name.rpartition(".")[2] for s in plan.settings for name in s.left_out})
+    # The same part of every layer once.
+    left_out = {re.sub(r"\.\d+\.", ".*.", name) for s in plan.settings for name in s.left_out}
     if left_out:
-        console.print(f"Never quantized: {', '.join(left_out)}", markup=False)
+        console.print(f"Never quantized: {', '.join(sorted(left_out))}", markup=False)
     console.print(
         f"Recommended for {plan.devices[0].name}: {_advice(plan.recommended)}", markup=False
     )
