@@ -13,6 +13,9 @@ OFFLINE := HF_HUB_OFFLINE=1
 STAGE ?= all
 DATA ?= $(or $(LANGCHAIN_XLM_DATA),../shared/data)
 
+# Where `make bench` writes tables and charts.
+BENCH ?= build/speed
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types layers unit docs bench figures integration starter constraints clean
 
@@ -55,8 +58,18 @@ unit: $(VENV)/installed ## the tests, offline, with branch coverage of at least 
 docs: $(VENV)/installed ## the site, into docs/_build
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 
-bench: $(VENV)/installed ## how long the starter takes on this machine
+# langchain-huggingface asks for an older huggingface-hub than transformers 5, and works with it.
+$(VENV)/installed-benchmarks: $(VENV)/installed
+	$(INSTALL) -e '.[benchmarks]'
+	$(INSTALL) --no-deps langchain-huggingface
+	touch $@
+
+bench: $(VENV)/installed-benchmarks ## speed and memory on this machine beside other libraries: an hour
 	$(OFFLINE) $(BIN)/python -m benchmarks
+	$(OFFLINE) $(BIN)/python -m benchmarks.speed encoder --out $(BENCH)
+	$(OFFLINE) $(BIN)/python -m benchmarks.generation --out $(BENCH)
+	$(OFFLINE) $(BIN)/python -m benchmarks.memory
+	$(OFFLINE) $(BIN)/python -m benchmarks.pool
 
 figures: $(VENV)/installed ## the site's figures of the starter, from the sets in LANGCHAIN_XLM_DATA
 	$(OFFLINE) $(BIN)/python -m benchmarks.figures $(LANGCHAIN_XLM_DATA)
