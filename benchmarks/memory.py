@@ -337,12 +337,12 @@ def main() -> None:
     print("|---|---" + "|---:" * 9 + "|")
     rows = compare(given.only or list(SHAPES))
     for name in ("weights", "loading", "running"):
-        worst = max(rows, key=lambda row: abs(row["planned"][name] / row["measured"][name] - 1))  # noqa: B023
+        worst = max(rows, key=lambda row: abs(row["planned"][name] / row["measured"][name] - 1))
         error = worst["planned"][name] / worst["measured"][name] - 1
         print(f"\nWorst error of {name}: {error:+.1%}, {worst['family']} in {worst['setting']}.")
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    print(f"\n{where}, torch {torch.__version__}, transformers {transformers.__version__},"
-          f" MiB, {BATCH} texts of {LENGTH} tokens, {NEW_TOKENS} written with {BEAMS} beams.")  # fmt: skip
+    print(f"\n{where}, torch {torch.__version__}, transformers {transformers.__version__}, MiB,")
+    print(f"{BATCH} texts of {LENGTH} tokens, {NEW_TOKENS} written with {BEAMS} beams.")
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2))
 

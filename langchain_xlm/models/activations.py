@@ -83,22 +83,26 @@ def count_run_bytes(skeleton: Skeleton, load: Load, quantized: Skeleton | None =
         "encoder_outputs": BaseModelOutput(last_hidden_state=states),
         "decoder_input_ids": torch.zeros(rows, 1, dtype=torch.long, device="meta"),
     }
-    with torch.no_grad(), _LiveBytes(model):
+    with torch.no_grad(), _FusedAttention(), _LiveBytes(model, states) as live:
         past = model(**step, use_cache=True).past_key_values
     cache = _cache_bytes(past, load.new_tokens)
     scores = 4 * rows * model.config.get_text_config(decoder=True).vocab_size
     writing = states.nbytes + _SCORE_COPIES[load.beams > 1] * scores
     writing += _peak(model, states, *_tensors(past), **step, past_key_values=past)
     writing += _inside_quantized(quantized, rows)
+    # The first step fills the cache with what was read, for every beam.
+    first = states.nbytes + live.peak
+    first += _inside_quantized(quantized, rows * load.length, widest=_width(model.config))
     # Nothing is in the cache yet while the encoder reads.
-    return RunBytes(max(reading - cache, writing), cache)
+    return RunBytes(max(reading - cache, first - cache, writing), cache)
 
 
-def _inside_quantized(skeleton: Skeleton | None, tokens: int) -> int:
+def _inside_quantized(skeleton: Skeleton | None, tokens: int, widest: int | None = None) -> int:
     """Count what one product of the largest quantized layer takes inside of bitsandbytes.
 
     In 8 bits that is the input as float16 and as integers, and the product as 32-bit integers, as
-    float32 while it is scaled, and as float16; in 4 bits the weights of the layer in full.
+    float32 while it is scaled, and as float16; in 4 bits the weights of the layer in full. Layers
+    wider than `widest` are left out.
 
     Returns:
         Bytes; 0 for a model that is not quantized.
@@ -107,6 +111,8 @@ def _inside_quantized(skeleton: Skeleton | None, tokens: int) -> int:
     model: Any = None if skeleton is None else skeleton.model
     for layer in () if model is None else model.modules():
         kind = type(layer).__name__
+        if widest is not None and getattr(layer, "out_features", 0) > widest:
+            continue
         if kind == "Linear8bitLt":
             largest = max(largest, tokens * (3 * layer.in_features + 14 * layer.out_features))
         elif kind == "Linear4bit" and skeleton is not None:
