@@ -65,7 +65,7 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str, str]]:
         for trial in found.trials:
             if trial.device == device.name:
                 state = "[green]works[/]" if trial.works else "[yellow]no[/]"
-                yield f"  {trial.kind} {trial.name}", state, escape(trial.reason)
+                yield f"  {trial.kind} {trial.name}", state, escape(trial.reason or trial.by)
     size = "empty" if found.cache_bytes is None else f"{found.cache_bytes / 2**30:,.1f} GiB"
     yield "hub cache", size, escape(found.cache_path)
     advice = found.recommended

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.models import placement, values
+from langchain_xlm.models.processor import computes_int8
 from langchain_xlm.models.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Trial:
         name: What, as the loading field of that kind takes it.
         works: Whether it gave a right result.
         reason: Why it does not work; empty where it does.
+        by: Which library does it, where that is a question.
     """
 
     device: str
@@ -52,6 +55,7 @@ class Trial:
     name: str
     works: bool
     reason: str = ""
+    by: str = ""
 
 
 def try_device(device: str) -> tuple[Trial, ...]:
@@ -72,14 +76,15 @@ def _trials(device: str) -> Iterator[Trial]:
     import torch
 
     for name in _DTYPES:
-        yield _tried(device, "dtype", name, lambda name=name: _run(device, name, "eager"))
+        yield _tried(device, "dtype", name, partial(_run, device, name, "eager"))
     half = "float32" if device == "cpu" else "float16"
     # flex_attention compiles itself, which takes a minute on a CPU and is not what is in question.
     with torch.compiler.set_stance("force_eager" if device == "cpu" else "default"):
         for name in values.ATTENTION:
-            yield _tried(device, "attention", name, lambda name=name: _run(device, half, name))
+            yield _tried(device, "attention", name, partial(_run, device, half, name))
     for name in _TOLERANCE:
-        yield _tried(device, "quantization", name, lambda name=name: _multiply(device, name))
+        found = _tried(device, "quantization", name, partial(_multiply, device, name))
+        yield replace(found, by=_quantizers(device, name)) if found.works else found
 
 
 def _tried(device: str, kind: str, name: str, work: Callable[[], str]) -> Trial:
@@ -131,14 +136,16 @@ def _multiply(device: str, bits: str) -> str:
     placement.import_bitsandbytes()
     import bitsandbytes
 
+    library: Any = bitsandbytes.nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         exact = torch.nn.Linear(_WIDTH, _WIDTH, bias=False)
         inputs = torch.randn(8, _WIDTH)
+    layer: Any
     if bits == "8bit":
-        layer = bitsandbytes.nn.Linear8bitLt(_WIDTH, _WIDTH, bias=False, has_fp16_weights=False)
+        layer = library.Linear8bitLt(_WIDTH, _WIDTH, bias=False, has_fp16_weights=False)
     else:
-        layer = bitsandbytes.nn.Linear4bit(
+        layer = library.Linear4bit(
             _WIDTH, _WIDTH, bias=False, quant_type="nf4", compute_dtype=torch.float32
         )
     layer.load_state_dict(exact.state_dict())
@@ -147,6 +154,27 @@ def _multiply(device: str, bits: str) -> str:
         found = layer.to(device).eval()(inputs.to(device)).float().cpu()
     off = float((found - wanted).norm() / wanted.norm())
     return "" if off < _TOLERANCE[bits] else f"the product is off by {off:.0%}"
+
+
+def _quantizers(device: str, bits: str) -> str:
+    """Which library quantizes here; ours is tried as well where it would be used."""
+    if bits == "8bit" and device == "cpu" and computes_int8() and _multiplies_integers():
+        return "row-wise integers for models that read, bitsandbytes for those that write"
+    return "bitsandbytes"
+
+
+def _multiplies_integers() -> bool:
+    import torch
+
+    from langchain_xlm.models.int8 import quantize_rows
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weight, inputs = torch.randn(_WIDTH, _WIDTH), torch.randn(8, _WIDTH)
+    (rows, row_scales), (columns, column_scales) = quantize_rows(inputs), quantize_rows(weight)
+    found = torch._int_mm(rows, columns.T).float() * row_scales * column_scales.T
+    wanted = inputs @ weight.T
+    return float((found - wanted).norm() / wanted.norm()) < _TOLERANCE["8bit"]
 
 
 def _sentence(error: Exception) -> str:

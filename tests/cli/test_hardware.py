@@ -44,6 +44,7 @@ def test_doctor_tries_everything_on_every_device(command):
     assert tried["quantization", "8bit"]["works"]
     assert tried["quantization", "4bit"]["works"]
     assert all(each["works"] or each["reason"] for each in found["trials"])
+    assert "bitsandbytes" in tried["quantization", "8bit"]["by"]
     assert found["devices"][-1]["name"] == "cpu"
     assert 0 < found["devices"][-1]["free_bytes"] <= found["devices"][-1]["total_bytes"]
     assert found["packages"]["torch"]
