@@ -114,7 +114,7 @@ def test_split_is_refused_where_nobody_knows_where_to_cut(
 ) -> None:
     reason = "cannot be split over devices"
     if "quantization" in PRECISIONS[precision]:
-        reason = "cannot be quantized beside those on a GPU"
+        reason = "llm_int8_enable_fp32_cpu_offload=True"
     with pytest.raises(ConfigurationError, match=reason):
         load(
             checkpoints(kind),
