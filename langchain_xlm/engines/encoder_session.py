@@ -207,7 +207,7 @@ class EncoderSession:
 
 
 def _dtype_name(dtype: torch.dtype, quantizer: str | None) -> str:
-    """The type of the products; what transformers says is that of the vocabulary."""
+    """The type of the products; what transformers says is that of what is not quantized."""
     return "int8" if quantizer == ROWWISE_INT8 else str(dtype).removeprefix("torch.")
 
 

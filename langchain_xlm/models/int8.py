@@ -1,8 +1,9 @@
-"""Linear layers in 8-bit integers with one scale a row: the quick `"8bit"` of a CPU.
+"""Layers in 8-bit integers with one scale a row: the quick `"8bit"` of a CPU.
 
 Each output channel of a weight and each token of an input has its own scale, so that one large
 value spoils its own row only. The product itself is of integers, on the processor's own units.
-The layers are quantized one by one while a checkpoint is read, through transformers' own
+The vocabulary matrix, which is looked up and never multiplied, has one scale for each piece. All
+are quantized one by one, and in parts, while a checkpoint is read, through transformers' own
 interface for quantizers.
 
 Source:
@@ -27,8 +28,10 @@ from langchain_xlm.models.placement import ROWWISE_METHOD
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Int8Linear", "RowwiseInt8Config", "quantize_rows"]
+__all__ = ["NUMBERS_AT_ONCE", "Int8Embedding", "Int8Linear", "RowwiseInt8Config", "quantize_rows"]
 
+NUMBERS_AT_ONCE = 2**20
+"""How many numbers of a weight are converted at once, so that loading needs little more memory."""
 _LARGEST = 127
 _SMALLEST = torch.finfo(torch.float32).tiny
 
@@ -45,6 +48,18 @@ def quantize_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     scales = values.abs().amax(dim=1, keepdim=True).div_(_LARGEST).clamp_min_(_SMALLEST)
     return (values / scales).round_().to(torch.int8), scales
+
+
+def _quantize_in_parts(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round each row of a weight, a few at a time, without a whole copy of it in float32."""
+    rows = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    scales = torch.empty(weight.shape[0], dtype=torch.float32, device=weight.device)
+    step = max(1, NUMBERS_AT_ONCE // weight.shape[1])
+    for start in range(0, weight.shape[0], step):
+        part = slice(start, start + step)
+        integers, steps = quantize_rows(weight[part].float())
+        rows[part], scales[part] = integers, steps[:, 0]
+    return rows, scales
 
 
 class _LastInput:
@@ -118,6 +133,54 @@ class Int8Linear(torch.nn.Module):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
+class Int8Embedding(torch.nn.Module):
+    """A vocabulary matrix in 8 bits, for inference: a row and its scale for each piece.
+
+    Attributes:
+        weight: `(pieces, width)`, int8.
+        scale: What one step of each row stands for, `(pieces,)`, float32.
+        padding_idx: The piece that fills up batches; None for none. Its row is as in the file.
+    """
+
+    scale: torch.Tensor
+
+    def __init__(
+        self, pieces: int, width: int, *, padding_idx: int | None, dtype: torch.dtype
+    ) -> None:
+        """Make a matrix without values; they come with the checkpoint.
+
+        Args:
+            pieces: Rows.
+            width: Width of a row.
+            padding_idx: The piece that fills up batches.
+            dtype: Type of the output.
+        """
+        super().__init__()
+        self.num_embeddings, self.embedding_dim = pieces, width
+        self.padding_idx = padding_idx
+        self.weight = torch.nn.Parameter(
+            torch.empty(pieces, width, dtype=torch.int8), requires_grad=False
+        )
+        self.register_buffer("scale", torch.empty(pieces, dtype=torch.float32))
+        self._dtype = dtype
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Look up the rows of pieces.
+
+        Args:
+            ids: Numbers of pieces, `(...)`, int64.
+
+        Returns:
+            `(..., width)`, of the dtype in which the model computes.
+        """
+        rows = torch.nn.functional.embedding(ids, self.weight).float()
+        return rows.mul_(self.scale[ids].unsqueeze(-1)).to(self._dtype)
+
+    def extra_repr(self) -> str:
+        """Describe the matrix where the model is printed."""
+        return f"{self.num_embeddings}, {self.embedding_dim}, padding_idx={self.padding_idx}"
+
+
 @functools.cache
 def register() -> None:
     """Make the quantizer known to transformers, once in a process."""
@@ -152,9 +215,9 @@ class _Quantize(ConversionOps):
         converted: dict[str, torch.Tensor] = {}
         for name, value in input_dict.items():
             weight = value[0] if isinstance(value, list) else value
-            rows, scales = quantize_rows(weight.float())
+            rows, scales = _quantize_in_parts(weight)
             converted[name] = torch.nn.Parameter(rows, requires_grad=False)
-            converted[name.removesuffix("weight") + "scale"] = scales[:, 0]
+            converted[name.removesuffix("weight") + "scale"] = scales
         return converted
 
 
@@ -165,7 +228,8 @@ class _RowwiseInt8Quantizer(HfQuantizer):
         self, model: PreTrainedModel, param_name: str, **_others: Any
     ) -> bool:
         module, _, name = param_name.rpartition(".")
-        return name == "weight" and isinstance(model.get_submodule(module), Int8Linear)
+        owner = model.get_submodule(module)
+        return name == "weight" and isinstance(owner, (Int8Linear, Int8Embedding))
 
     def get_quantize_ops(self) -> _Quantize:
         return _Quantize()
@@ -178,7 +242,7 @@ class _RowwiseInt8Quantizer(HfQuantizer):
         return False
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **_others: Any) -> None:
-        """Put the layers in place, empty; the vocabulary matrix is kept in 16 bits."""
+        """Put the layers in place, empty, and the vocabulary matrix."""
         assert isinstance(self.quantization_config, RowwiseInt8Config)
         skipped = self.get_modules_to_not_convert(
             model, self.quantization_config.exact, list(model._keep_in_fp32_modules or ())
@@ -197,12 +261,33 @@ class _RowwiseInt8Quantizer(HfQuantizer):
                     last_input=last_input,
                 )
             model.set_submodule(name, quantized)
-        # It is the larger part of a multilingual model and is only looked up, never multiplied.
-        vocabulary: Any = model.get_input_embeddings()
-        vocabulary.weight = torch.nn.Parameter(vocabulary.weight.to(torch.bfloat16))
+        _replace_vocabulary(model)
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **_others: Any) -> None:
         """Copy what kept its type, which else holds the whole file of the checkpoint in memory."""
         for parameter in model.parameters():
             if parameter.dtype != torch.int8:
                 parameter.data = parameter.data.clone()
+
+
+def _replace_vocabulary(model: PreTrainedModel) -> None:
+    """Put an empty `Int8Embedding` in the place of the vocabulary matrix.
+
+    A matrix that is also the output layer stays as it is, since that one multiplies with it, and
+    so does one of another class, whose lookup may do more.
+    """
+    vocabulary = model.get_input_embeddings()
+    if type(vocabulary) is not torch.nn.Embedding:
+        return
+    name = next(name for name, module in model.named_modules() if module is vocabulary)
+    tied = model.all_tied_weights_keys
+    if f"{name}.weight" in {*tied, *tied.values()}:
+        return
+    with torch.device("meta"):
+        quantized = Int8Embedding(
+            vocabulary.num_embeddings,
+            vocabulary.embedding_dim,
+            padding_idx=vocabulary.padding_idx,
+            dtype=vocabulary.weight.dtype,
+        )
+    model.set_submodule(name, quantized)

@@ -34,8 +34,6 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "4bit": {"quantization": "4bit"},
 }
 _BATCH, _LENGTH = 8, 128
-# Several weights are on their way at once while they are quantized: measured 1.5 to 2.5.
-_IN_FLIGHT = 2
 # Quantization that saves less than this share of the weights is not worth its loss of quality.
 _WORTH_IT = 0.3
 
@@ -104,7 +102,7 @@ def plan_memory(
         config = read_config(spec)
         load = _load(spec, family, config, batch, length, new_tokens, beams)
         devices = stated_devices(sizes) if sizes else find_devices()
-        plans = tuple(_setting_plans(spec, family, config, load, devices))
+        plans = tuple(_setting_plans(spec, family, config, load, devices, headers.dtype))
     return MemoryPlan(
         model=spec.model,
         revision=spec.revision,
@@ -167,6 +165,7 @@ def _setting_plans(
     config: PreTrainedConfig,
     load: Load,
     devices: Sequence[Device],
+    saved_dtype: str,
 ) -> Iterator[tuple[SettingPlan, int]]:
     """The plan of each setting, with the number of parameters."""
     from langchain_xlm.models.activations import count_run_bytes
@@ -180,7 +179,7 @@ def _setting_plans(
         exact = _unquantized(spec, family, config, skeleton, main.kind)
         run = count_run_bytes(exact, load, skeleton if skeleton.quantizer else None)
         weights = skeleton.weight_bytes()
-        loading = weights.total + _IN_FLIGHT * skeleton.largest_quantized()
+        loading = skeleton.loading_bytes(saved_dtype)
         peak = max(loading, weights.total + run.activations + run.cache)
         plan = SettingPlan(
             setting=name,
@@ -237,10 +236,14 @@ def _notes(plans: Sequence[SettingPlan]) -> Iterator[str]:
         saving = 1 - plan.weights.total / exact.weights.total
         if saving < _WORTH_IT:
             share = exact.weights.vocabulary / exact.weights.total
+            stays = (
+                f": the vocabulary's vectors are {share:.0%} of them"
+                f" ({_mib(exact.weights.vocabulary)}) and stay in {plan.rest_dtype}"
+            )
+            in_full = plan.weights.vocabulary == exact.weights.vocabulary
             yield (
                 f"{name} takes only {saving:.0%} off the weights ({_mib(exact.weights.total)} ->"
-                f" {_mib(plan.weights.total)}): the vocabulary's vectors are {share:.0%} of them"
-                f" ({_mib(exact.weights.vocabulary)}) and stay in {plan.rest_dtype}."
+                f" {_mib(plan.weights.total)}){stays if in_full else ''}."
             )
     half = by_name.get("bfloat16")
     worse = [

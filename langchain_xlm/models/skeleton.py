@@ -27,6 +27,10 @@ __all__ = ["Skeleton", "WeightBytes", "auto_class", "build_skeleton", "read_conf
 _BLOCK, _SCALE_BLOCK = 64, 256
 # The 16 values of NF4 and the 256 of the scales' own 8-bit type, which each layer holds.
 _CODE_BYTES, _SCALE_CODE_BYTES = 16 * 4, 256 * 4
+# How safetensors names the dtypes that weights are loaded in.
+_SAVED_AS = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
+# Several weights are on their way at once while they are quantized: measured 1.5 to 2.5.
+_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class WeightBytes:
 
     Attributes:
         quantized: Layers in 8 or 4 bits, their scales included.
-        vocabulary: Matrices with a row for each piece of the vocabulary; never quantized.
+        vocabulary: Matrices with a row for each piece of the vocabulary, their scales included.
+            Only the package's own 8 bits quantize them.
         others: Everything else, in full: norms, biases, heads, layers left out by name.
     """
 
@@ -76,7 +81,7 @@ class Skeleton:
         for owner, name, tensor in self._tensors():
             if name == "weight" and (size := _quantized_bytes(owner)) is not None:
                 quantized += size
-            elif tensor.dim() == 2 and tensor.shape[0] == rows:
+            elif _is_int8_vocabulary(owner) or (tensor.dim() == 2 and tensor.shape[0] == rows):
                 vocabulary += tensor.nbytes
             else:
                 others += tensor.nbytes
@@ -92,20 +97,37 @@ class Skeleton:
         once = {shared.get(name, name): each for name, each in self.model.named_parameters()}
         return sum(each.numel() for each in once.values())
 
-    def largest_quantized(self) -> int:
-        """Tell what the largest quantized weight takes in full.
+    def loading_bytes(self, saved_dtype: str) -> int:
+        """Tell what the weights take at the highest point while they are read and quantized.
+
+        bitsandbytes takes weights as a whole. The package's own layers take them in parts, but
+        of files in another dtype transformers first makes each weight whole in `dtype`. It reads
+        the vocabulary before nearly all others.
+
+        Args:
+            saved_dtype: Of the files, as safetensors names it.
 
         Returns:
-            Bytes; 0 for a model that is not quantized.
+            Bytes.
         """
-        return max(
-            (
-                tensor.numel() * self.dtype.itemsize
-                for owner, name, tensor in self._tensors()
-                if name == "weight" and _quantized_bytes(owner) is not None
-            ),
-            default=0,
-        )
+        layer = vocabulary = part = 0
+        for owner, name, tensor in self._tensors():
+            full = tensor.numel() * self.dtype.itemsize
+            if name == "weight" and _is_int8_vocabulary(owner):
+                vocabulary, part = full, max(part, tensor.numel())
+            elif name == "weight" and type(owner).__name__ == "Int8Linear":
+                layer, part = max(layer, full), max(part, tensor.numel())
+            elif name == "weight" and _quantized_bytes(owner) is not None:
+                layer = max(layer, _IN_FLIGHT * full)
+        weights = self.weight_bytes()
+        if not part:
+            return weights.total + layer
+        from langchain_xlm.models.int8 import NUMBERS_AT_ONCE
+
+        parts = _IN_FLIGHT * 4 * min(part, NUMBERS_AT_ONCE)
+        if saved_dtype == _SAVED_AS.get(str(self.dtype)):
+            return weights.total + parts
+        return parts + max(weights.total + layer, weights.vocabulary + vocabulary)
 
     def _tensors(self) -> Iterator[tuple[Any, str, torch.Tensor]]:
         """Each weight and buffer once, with the module that holds it and its name there."""
@@ -219,6 +241,10 @@ def _quantizer(settings: BitsAndBytesConfig | RowwiseInt8Config | dict[str, Any]
     # Layers are counted by their shapes, which they keep only when they are quantized from full.
     quantizer: HfQuantizer = AutoHfQuantizer.from_config(settings, pre_quantized=False)
     return quantizer
+
+
+def _is_int8_vocabulary(layer: Any) -> bool:
+    return type(layer).__name__ == "Int8Embedding"
 
 
 def _quantized_bytes(layer: Any) -> int | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from langchain_xlm.models import placement
+from langchain_xlm import XLMEmbeddings
+from langchain_xlm.errors import IncompatibleModelError
+from langchain_xlm.models import int8, placement
 from langchain_xlm.models.config import LoadSpec, Task
-from langchain_xlm.models.int8 import Int8Linear, quantize_rows
+from langchain_xlm.models.int8 import Int8Embedding, Int8Linear, quantize_rows
 from langchain_xlm.models.loading import load_model
 from langchain_xlm.models.placement import ROWWISE_INT8, quantizer_of, uses_rowwise_int8
 from langchain_xlm.models.processor import computes_int8
@@ -52,7 +56,85 @@ def test_every_layer_is_the_checkpoint_rounded(kind: str, checkpoints: Checkpoin
         states = torch.randn(2, 5, layer.in_features)
         errors = layer(states) - whole(states)
         assert errors.norm() < 0.02 * whole(states).norm()
-    assert loaded.get_input_embeddings().weight.dtype == torch.bfloat16
+
+
+@needs_int8
+@pytest.mark.parametrize("numbers_at_once", [int8.NUMBERS_AT_ONCE, 1000])
+@pytest.mark.parametrize("kind", READERS)
+def test_the_vocabulary_is_the_checkpoint_rounded(
+    kind: str, numbers_at_once: int, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "NUMBERS_AT_ONCE", numbers_at_once)  # 1000: in many parts
+    folder = checkpoints(kind)
+    exact = load_model(spec(folder, dtype="float32")).model
+    loaded = load_model(spec(folder, quantization="8bit")).model
+    whole, vocabulary = exact.get_input_embeddings(), loaded.get_input_embeddings()
+    assert isinstance(vocabulary, Int8Embedding)
+    assert vocabulary.weight.dtype == torch.int8
+    assert vocabulary.weight.shape == whole.weight.shape
+    assert vocabulary.padding_idx == whole.padding_idx is not None
+    ids = torch.arange(whole.num_embeddings).view(1, -1)
+    rows = vocabulary(ids)
+    assert rows.dtype == torch.float32
+    step = whole.weight.abs().amax(1) / 127
+    assert ((rows - whole(ids))[0].abs().amax(1) <= 0.5005 * step).all()
+    assert (rows != whole(ids)).any()
+    # Positions and kinds of tokens are few, and stay as they are.
+    others = {n: m for n, m in exact.named_modules() if type(m) is torch.nn.Embedding}
+    others = {n: m for n, m in others.items() if m is not whole}
+    assert others
+    for name, module in others.items():
+        torch.testing.assert_close(loaded.get_submodule(name).weight, module.weight)
+
+
+@needs_int8
+def test_the_vocabulary_gives_what_the_model_computes_in(checkpoints: Checkpoints) -> None:
+    folder = checkpoints("xlm-roberta")
+    loaded = load_model(spec(folder, quantization="8bit", dtype="bfloat16")).model
+    assert loaded.get_input_embeddings()(torch.tensor([[5, 6]])).dtype == torch.bfloat16
+
+
+@needs_int8
+def test_a_vocabulary_that_is_also_the_output_stays_exact(checkpoints: Checkpoints) -> None:
+    from transformers import AutoModelForMaskedLM
+
+    folder = checkpoints("xlm-roberta")
+    options = {"quantization_config": placement._rowwise_int8(None), "dtype": torch.float32}
+    model = AutoModelForMaskedLM.from_pretrained(folder, **options)
+    vocabulary, output = model.get_input_embeddings(), model.get_output_embeddings()
+    assert type(vocabulary) is torch.nn.Embedding
+    assert vocabulary.weight.data_ptr() == output.weight.data_ptr()
+    exact = load_model(spec(folder, dtype="float32")).model.get_input_embeddings()
+    torch.testing.assert_close(vocabulary.weight, exact.weight)
+    assert isinstance(model.roberta.encoder.layer[0].output.dense, Int8Linear)
+
+
+@needs_int8
+def test_a_vocabulary_of_another_length_is_refused(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoints("xlm-roberta"), tmp_path / "longer"))
+    settings = json.loads((folder / "config.json").read_text())
+    settings["vocab_size"] += 1
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(IncompatibleModelError, match=r"word_embeddings\.\w+ of shape"):
+        load_model(spec(folder, quantization="8bit"))
+
+
+@needs_int8
+def test_vectors_of_the_trained_starter_hardly_change() -> None:
+    texts = [
+        "Where is the station?", "Der Zug nach Bonn fährt um neun.", "Il pleut depuis ce matin.",
+        "A train leaves for Bonn at nine.", "¿Dónde está la estación?", "It has rained all day.",
+        "今日は天気がいい。", "Bugün hava çok güzel.", "我想喝一杯茶。", "Ik wil graag thee.",
+    ]  # fmt: skip
+    exact, rounded = (
+        torch.nn.functional.normalize(torch.tensor(XLMEmbeddings(**way).embed_documents(texts)))
+        for way in ({"dtype": "float32"}, {"quantization": "8bit"})
+    )
+    assert (exact * rounded).sum(1).mean() > 0.997
+    nearest = [(each @ each.T).fill_diagonal_(-2).argmax(1) for each in (exact, rounded)]
+    assert nearest[0].equal(nearest[1])
 
 
 @needs_int8

@@ -16,6 +16,7 @@ from langchain_xlm.errors import ConfigurationError, ModelLoadError, ModelNotFou
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.headers import read_headers
 from langchain_xlm.models.loading import load_model
+from langchain_xlm.models.processor import computes_int8
 from tests.models.test_loading import TASKS
 from tests.tiny import KINDS
 
@@ -53,6 +54,31 @@ def test_weights_are_those_that_are_loaded_to_the_byte(kind: str, checkpoints: C
         assert (each.cache_bytes > 0) == (plan.task == "seq2seq")
     exact = plan.settings[0]
     assert 0 < exact.weights.vocabulary < exact.weights.total
+
+
+@pytest.mark.skipif(not computes_int8(), reason="this processor has no int8 units")
+def test_own_8_bits_take_the_vocabulary_and_load_in_parts(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import XLMRobertaModel
+
+    folder = checkpoints("xlm-roberta")
+    exact, _, small, four = plan_memory(folder, length=16).settings
+    rows, width = XLMRobertaModel.from_pretrained(folder).get_input_embeddings().weight.shape
+    assert exact.weights.vocabulary == four.weights.vocabulary == 4 * rows * width
+    assert small.weights.vocabulary == rows * width + 4 * rows  # one scale a row
+    # Two parts in float32 are on their way; the largest weight here is one part.
+    assert small.loading_bytes - small.weights.total == 2 * 4 * rows * width
+
+    half = XLMRobertaModel.from_pretrained(folder, dtype=torch.float16)
+    half.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    again = plan_memory(tmp_path, length=16).settings[2]
+    assert again.weights == small.weights
+    # The vocabulary is first made float32 as a whole.
+    whole = small.weights.vocabulary + 3 * 4 * rows * width
+    assert again.loading_bytes >= max(whole, small.loading_bytes)
 
 
 def test_nothing_is_read_but_config_and_headers(
