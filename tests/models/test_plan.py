@@ -133,9 +133,7 @@ def test_note_says_where_quantization_does_not_pay(
         "8bit takes only" in note and "vocabulary's vectors are 94%" in note for note in notes
     )
     here = plan_memory(folder, length=16).notes
-    assert any(
-        note.startswith("bfloat16 is smaller than") and "4bit here" in note for note in here
-    )
+    assert any(note.startswith("bfloat16 is smaller than") and "4bit here" in note for note in here)
 
 
 def test_checkpoint_saved_quantized_has_one_setting(
