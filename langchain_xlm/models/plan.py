@@ -34,8 +34,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "4bit": {"quantization": "4bit"},
 }
 _BATCH, _LENGTH = 8, 128
-# Several weights are on their way at once while they are quantized: measured 1.5 to 2.5.
-_IN_FLIGHT = 2
+# What safetensors calls the dtypes that models are loaded in.
+_SAVED_AS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 # Quantization that saves less than this share of the weights is not worth its loss of quality.
 _WORTH_IT = 0.3
 
@@ -104,7 +104,7 @@ def plan_memory(
         config = read_config(spec)
         load = _load(spec, family, config, batch, length, new_tokens, beams)
         devices = stated_devices(sizes) if sizes else find_devices()
-        plans = tuple(_setting_plans(spec, family, config, load, devices))
+        plans = tuple(_setting_plans(spec, family, config, load, devices, headers.dtype))
     return MemoryPlan(
         model=spec.model,
         revision=spec.revision,
@@ -167,6 +167,7 @@ def _setting_plans(
     config: PreTrainedConfig,
     load: Load,
     devices: Sequence[Device],
+    saved_dtype: str,
 ) -> Iterator[tuple[SettingPlan, int]]:
     """The plan of each setting, with the number of parameters."""
     from langchain_xlm.models.activations import count_run_bytes
@@ -180,7 +181,9 @@ def _setting_plans(
         exact = _unquantized(spec, family, config, skeleton, main.kind)
         run = count_run_bytes(exact, load, skeleton if skeleton.quantizer else None)
         weights = skeleton.weight_bytes()
-        loading = weights.total + _IN_FLIGHT * skeleton.largest_quantized()
+        is_copied = _SAVED_AS.get(str(dtype).removeprefix("torch.")) != saved_dtype
+        quantizing = skeleton.quantizing_bytes(is_copied=is_copied)
+        loading = weights.total + (0 if saved else quantizing)
         peak = max(loading, weights.total + run.activations + run.cache)
         plan = SettingPlan(
             setting=name,

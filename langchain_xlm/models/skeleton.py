@@ -27,6 +27,13 @@ __all__ = ["Skeleton", "WeightBytes", "auto_class", "build_skeleton", "read_conf
 _BLOCK, _SCALE_BLOCK = 64, 256
 # The 16 values of NF4 and the 256 of the scales' own 8-bit type, which each layer holds.
 _CODE_BYTES, _SCALE_CODE_BYTES = 16 * 4, 256 * 4
+# Bytes that a CPU holds for each number of a weight beside that weight while torch quantizes it,
+# for weights in 32 bits and in 16. In 8 bits: as float16, then scaled and rounded as float32; in 4
+# bits: as float32, scaled, and as 32-bit places; in our own layers: as float32, and scaled.
+_CPU_STEP_BYTES = {"Linear8bitLt": (10, 10), "Linear4bit": (8, 12), "Int8Linear": (4, 8)}
+# Elsewhere the weight itself and one copy of it.
+_COPIES = 2
+_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +64,14 @@ class Skeleton:
         model: The class that would be loaded, quantized layers in their place.
         quantizer: Of transformers; None where nothing is quantized.
         dtype: Of all that is not quantized.
+        device: Kind of the device that would compute, such as `"cuda"`.
         left_out: Names of linear layers that stay in full, in a model that is quantized.
     """
 
     model: PreTrainedModel
     quantizer: HfQuantizer | None
     dtype: torch.dtype
+    device: str
     left_out: tuple[str, ...]
 
     def weight_bytes(self) -> WeightBytes:
@@ -92,20 +101,30 @@ class Skeleton:
         once = {shared.get(name, name): each for name, each in self.model.named_parameters()}
         return sum(each.numel() for each in once.values())
 
-    def largest_quantized(self) -> int:
-        """Tell what the largest quantized weight takes in full.
+    def quantizing_bytes(self, *, is_copied: bool) -> int:
+        """Count what is held beside the loaded weights while the largest one is quantized.
+
+        Args:
+            is_copied: Whether the files hold another dtype, so that weights cannot be used where
+                they lie.
 
         Returns:
             Bytes; 0 for a model that is not quantized.
         """
-        return max(
-            (
-                tensor.numel() * self.dtype.itemsize
-                for owner, name, tensor in self._tensors()
-                if name == "weight" and _quantized_bytes(owner) is not None
-            ),
-            default=0,
-        )
+        size = self.dtype.itemsize
+        highest = kept = 0
+        for owner, name, tensor in self._tensors():
+            if name != "weight" or _quantized_bytes(owner) is None:
+                kept = max(kept, tensor.nbytes)
+                continue
+            each = _COPIES * size
+            if self.device == "cpu":
+                each = _CPU_STEP_BYTES[type(owner).__name__][size < _FLOAT32_BYTES]
+                each += size if is_copied else 0
+            highest = max(highest, each * tensor.numel())
+        method = getattr(getattr(self.quantizer, "quantization_config", None), "quant_method", None)
+        # These keep nothing of the files: what stays in full is copied at the end.
+        return max(highest, kept) if method == placement.ROWWISE_METHOD else highest
 
     def _tensors(self) -> Iterator[tuple[Any, str, torch.Tensor]]:
         """Each weight and buffer once, with the module that holds it and its name there."""
@@ -192,7 +211,7 @@ def build_skeleton(
         quantizer = _quantizer(settings)
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=None)
         layers = [name for name in layers if type(model.get_submodule(name)) is torch.nn.Linear]
-    return Skeleton(model, quantizer, dtype, tuple(layers) if quantizer else ())
+    return Skeleton(model, quantizer, dtype, device, tuple(layers) if quantizer else ())
 
 
 def auto_class(task: Task) -> Any:
