@@ -1,11 +1,14 @@
 """The memory plan against what is then measured, for every family and every setting.
 
-    python -m benchmarks.memory [--only FAMILY] [--json FILE]
+    python -m benchmarks.memory [FAMILY ...] [--setting NAME] [--plan-only] [--json FILE]
 
 Each case loads a checkpoint of random weights in a process of its own and runs it. Widths and
 layers are those of real models, with fewer layers and pieces of vocabulary, so that each takes 150
 to 400 MB. On a machine with a CUDA device the bytes that torch has allocated there are measured,
 else the resident memory of the process.
+
+The figures go into a JSON file, in which those of other cases stay; the table in
+`docs/hardware.md` is written from it. `--plan-only` keeps what was measured and plans anew.
 """
 
 from __future__ import annotations
@@ -21,8 +24,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks.memory_page import FIGURES, PAGE, line_of, merge, write_page
 
 BATCH, LENGTH, NEW_TOKENS, BEAMS = 8, 64, 24, 4
 SETTINGS: dict[str, dict[str, str]] = {
@@ -75,6 +81,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size": 58_101,
     },
 }
+ENCODERS = ("xlm", "xlm-roberta", "xlm-roberta-xl", "xmod", "bert")
 _MADV_PAGEOUT = 21
 
 
@@ -126,9 +133,10 @@ def measure(kind: str, setting: str, tiny: str, large: str) -> dict[str, int]:
 
     from langchain_xlm.models.config import LoadSpec
     from langchain_xlm.models.loading import load_model
+    from langchain_xlm.models.memory import freed_at_once
 
     torch.set_num_threads(1)
-    task = "seq2seq" if "cache" in _plan_of(kind) else "encoder"
+    task = "encoder" if kind in ENCODERS else "seq2seq"
     options = SETTINGS[setting]
     run(load_model(LoadSpec(task, tiny, **options)).model, task)
     gc.collect()
@@ -154,7 +162,8 @@ def measure(kind: str, setting: str, tiny: str, large: str) -> dict[str, int]:
     libc.malloc_trim(0)
     mapped = _touch(model, large, libc)
     weights = _resident("RssAnon") - before + mapped
-    with _Highest() as running:
+    # Else what was freed and lies in the heap is counted as well.
+    with freed_at_once(), _Highest() as running:
         run(model, task)
     return {
         "weights": weights,
@@ -244,11 +253,6 @@ def _touch(model: Any, folder: str, libc: Any) -> int:
     return size
 
 
-def _plan_of(kind: str) -> tuple[str, ...]:
-    encoders = ("xlm", "xlm-roberta", "xlm-roberta-xl", "xmod", "bert")
-    return () if kind in encoders else ("cache",)
-
-
 def measured(kind: str, setting: str, tiny: Path, large: Path) -> dict[str, int]:
     """Measure one case in a new process.
 
@@ -275,18 +279,21 @@ def measured(kind: str, setting: str, tiny: Path, large: Path) -> dict[str, int]
     return result
 
 
-def compare(kinds: list[str]) -> list[dict[str, Any]]:
-    """Plan and measure every case.
+def compare(
+    kinds: list[str], settings: list[str], kept: list[dict[str, Any]] | None
+) -> Iterator[dict[str, Any]]:
+    """Plan and measure cases.
 
     Args:
         kinds: The families.
+        settings: The ways of loading.
+        kept: Rows whose measured figures are taken instead of measuring; None measures.
 
-    Returns:
-        A row for each case and figure.
+    Yields:
+        A row for each case.
     """
     from langchain_xlm import plan_memory
 
-    rows = []
     for kind in kinds:
         with tempfile.TemporaryDirectory() as folder:
             tiny, large = make_checkpoint(kind, Path(folder))
@@ -294,57 +301,53 @@ def compare(kinds: list[str]) -> list[dict[str, Any]]:
                 large, batch=BATCH, length=LENGTH, new_tokens=NEW_TOKENS, beams=BEAMS
             )
             for each in plan.settings:
-                found = measured(kind, each.setting, tiny, large)
+                case = {"family": kind, "setting": each.setting}
+                old = next((row for row in kept or () if row | case == row), None)
+                if each.setting not in settings or (kept is not None and old is None):
+                    continue
                 planned = {
                     "weights": each.weights.total,
                     "loading": each.loading_bytes,
                     "running": each.running_bytes,
                 }
-                rows.append({
-                    "family": kind, "setting": each.setting, "planned": planned, "measured": found
-                })  # fmt: skip
-                print(_line(rows[-1]), flush=True)
-    return rows
-
-
-def _line(row: dict[str, Any]) -> str:
-    cells = [row["family"], row["setting"]]
-    for name in ("weights", "loading", "running"):
-        plan, found = row["planned"][name], row["measured"][name]
-        cells += [
-            f"{plan / 2**20:.1f}",
-            f"{found / 2**20:.1f}",
-            f"{100 * (plan / found - 1):+.1f}%",
-        ]
-    return f"| {' | '.join(cells)} |"
+                found = old["measured"] if old else measured(kind, each.setting, tiny, large)
+                yield {**case, "planned": planned, "measured": found}
 
 
 def main() -> None:
-    """Compare plan and measurement, and name the worst errors."""
+    """Compare plan and measurement, and write both into the site."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", action="append", choices=SHAPES)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("families", nargs="*", choices=[*SHAPES, []])
+    parser.add_argument("--setting", action="append", choices=SETTINGS)
+    parser.add_argument("--plan-only", action="store_true")
+    parser.add_argument("--json", type=Path, default=FIGURES)
     parser.add_argument("--case", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:
         print(json.dumps(measure(*given.case)))
         return
+    import bitsandbytes
     import torch
     import transformers
 
-    print("| family | setting | weights: plan | measured | | loading: plan | measured |"
-          " | running: plan | measured | |")  # fmt: skip
-    print("|---|---" + "|---:" * 9 + "|")
-    rows = compare(given.only or list(SHAPES))
-    for name in ("weights", "loading", "running"):
-        worst = max(rows, key=lambda row: abs(row["planned"][name] / row["measured"][name] - 1))
-        error = worst["planned"][name] / worst["measured"][name] - 1
-        print(f"\nWorst error of {name}: {error:+.1%}, {worst['family']} in {worst['setting']}.")
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    print(f"\n{where}, torch {torch.__version__}, transformers {transformers.__version__}, MiB,")
-    print(f"{BATCH} texts of {LENGTH} tokens, {NEW_TOKENS} written with {BEAMS} beams.")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2))
+    gpu = torch.cuda.is_available()
+    machine = {
+        "processor": platform.machine(),
+        "device": torch.cuda.get_device_name() if gpu else None,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "bitsandbytes": bitsandbytes.__version__,
+        "load": {"batch": BATCH, "length": LENGTH, "new_tokens": NEW_TOKENS, "beams": BEAMS},
+    }
+    old = json.loads(given.json.read_text("utf-8"))["cases"] if given.json.exists() else []
+    kinds, settings = given.families or list(SHAPES), given.setting or list(SETTINGS)
+    for row in compare(kinds, settings, old if given.plan_only else None):
+        print(line_of(row), flush=True)
+        merge(
+            given.json, machine, row, order=[(kind, name) for kind in SHAPES for name in SETTINGS]
+        )
+    if given.json == FIGURES:
+        write_page(FIGURES, PAGE)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.modeling_outputs import BaseModelOutput
 
+from langchain_xlm.models.placement import ROWWISE_METHOD, repacks_weights
 from langchain_xlm.models.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Load", "RunBytes", "count_run_bytes"]
 
-# Copies of the scores of the next token that `generate` holds at once, as float32: the scores,
-# and what the search makes of them.
-_SCORE_COPIES = {False: 2, True: 4}
+# Copies of the scores of the next token that `generate` holds at once, as float32, beside those of
+# the model, while the second of two rules for scores works: the scores, their logarithms where
+# beams are searched, what the first rule made, and a copy and the result of the second.
+_SCORE_COPIES = {False: 4, True: 5}
+# Bytes for each number while 4-bit weights are repacked: unpacked to 32-bit integers, to bytes,
+# those in the new order, and their two halves.
+_REPACKING_BYTES = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,10 @@ def count_run_bytes(skeleton: Skeleton, load: Load, quantized: Skeleton | None =
         layers.
     """
     model = _traceable(skeleton.model)
+    if quantized is not None and _is_rowwise(quantized):
+        # These layers are made of torch's own operations, so that they can be followed as well.
+        model = _traceable(quantized.model, quantized)
+        quantized = None
     ids = torch.zeros(load.batch, load.length, dtype=torch.long, device="meta")
     mask = torch.ones_like(ids)
     inside = _inside_quantized(quantized, load.batch * load.length)
@@ -89,7 +98,7 @@ def count_run_bytes(skeleton: Skeleton, load: Load, quantized: Skeleton | None =
     scores = 4 * rows * model.config.get_text_config(decoder=True).vocab_size
     writing = states.nbytes + _SCORE_COPIES[load.beams > 1] * scores
     writing += _peak(model, states, *_tensors(past), **step, past_key_values=past)
-    writing += _inside_quantized(quantized, rows)
+    writing += _inside_quantized(quantized, rows, is_first=False)
     # The first step fills the cache with what was read, for every beam.
     first = states.nbytes + live.peak
     first += _inside_quantized(quantized, rows * load.length, widest=_width(model.config))
@@ -97,11 +106,14 @@ def count_run_bytes(skeleton: Skeleton, load: Load, quantized: Skeleton | None =
     return RunBytes(max(reading - cache, first - cache, writing), cache)
 
 
-def _inside_quantized(skeleton: Skeleton | None, tokens: int, widest: int | None = None) -> int:
+def _inside_quantized(
+    skeleton: Skeleton | None, tokens: int, *, widest: int | None = None, is_first: bool = True
+) -> int:
     """Count what one product of the largest quantized layer takes inside of bitsandbytes.
 
     In 8 bits that is the input as float16 and as integers, and the product as 32-bit integers, as
-    float32 while it is scaled, and as float16; in 4 bits the weights of the layer in full. Layers
+    float32 while it is scaled, and as float16; in 4 bits the weights of the layer in full, or where
+    a CPU has them in an order of its own, what brings them there when a layer first runs. Layers
     wider than `widest` are left out.
 
     Returns:
@@ -109,6 +121,7 @@ def _inside_quantized(skeleton: Skeleton | None, tokens: int, widest: int | None
     """
     largest = 0
     model: Any = None if skeleton is None else skeleton.model
+    repacks = skeleton is not None and is_first and skeleton.device == "cpu" and repacks_weights()
     for layer in () if model is None else model.modules():
         kind = type(layer).__name__
         if widest is not None and getattr(layer, "out_features", 0) > widest:
@@ -117,11 +130,17 @@ def _inside_quantized(skeleton: Skeleton | None, tokens: int, widest: int | None
             largest = max(largest, tokens * (3 * layer.in_features + 14 * layer.out_features))
         elif kind == "Linear4bit" and skeleton is not None:
             numbers = layer.in_features * layer.out_features
-            largest = max(largest, numbers * skeleton.dtype.itemsize)
+            each = max(_REPACKING_BYTES if repacks else 0, skeleton.dtype.itemsize)
+            largest = max(largest, numbers * each)
     return largest
 
 
-def _traceable(model: Any) -> Any:
+def _is_rowwise(skeleton: Skeleton) -> bool:
+    quantizer: Any = skeleton.quantizer
+    return bool(quantizer.quantization_config.quant_method == ROWWISE_METHOD)
+
+
+def _traceable(model: Any, quantized: Skeleton | None = None) -> Any:
     """The model, or for X-MOD, which sorts texts by language as it runs, the XLM-R of its size."""
     if model.config.model_type != "xmod":
         return model
@@ -135,7 +154,10 @@ def _traceable(model: Any) -> Any:
         }
     )
     with torch.device("meta"):
-        return XLMRobertaModel(config, add_pooling_layer=False).to(model.dtype).eval()
+        plain = XLMRobertaModel(config, add_pooling_layer=False).to(model.dtype).eval()
+    if quantized is not None and quantized.quantizer is not None:
+        quantized.quantizer.preprocess_model(model=plain, dtype=quantized.dtype, device_map=None)
+    return plain
 
 
 def _width(config: PreTrainedConfig) -> int:

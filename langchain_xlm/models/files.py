@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_xlm.errors import ModelLoadError, ModelNotFoundError
+from langchain_xlm.models import pull_requests
 from langchain_xlm.models.config import LoadSpec
 
 __all__ = [
@@ -158,18 +159,33 @@ def missing_weights(spec: LoadSpec) -> ModelLoadError:
         return ModelNotFoundError(
             spec.model, "it has no model.safetensors. Give a checkpoint with its weights."
         )
-    on_hub = (
-        ""
-        if spec.folder
-        else " Its pull requests on the hub often hold the same weights as safetensors: give"
-        " revision='refs/pr/N' with the number of such a request."
-    )
     return ModelLoadError(
         spec.model,
         f"its weights are only there as {pickles[0]}, a format that can run foreign code while it"
-        f" is read, so only safetensors are loaded.{on_hub} Or convert a checkpoint that you trust"
-        " with transformers: AutoModel….from_pretrained(…).save_pretrained(folder), the tokenizer"
-        " likewise, and give that folder.",
+        f" is read, so only safetensors are loaded.{_request_advice(spec)} Or convert a checkpoint"
+        " that you trust with transformers: AutoModel….from_pretrained(…).save_pretrained(folder),"
+        " the tokenizer likewise, and give that folder.",
+    )
+
+
+def _request_advice(spec: LoadSpec) -> str:
+    """Where the hub may have the same weights as safetensors; it is asked if it may be."""
+    if spec.folder:
+        return ""
+    request = (
+        None
+        if _offline(spec)
+        else pull_requests.find_request(spec.model, _WEIGHTS, spec.token_value)
+    )
+    if request is None:
+        return (
+            " Its pull requests on the hub often hold the same weights as safetensors: give"
+            " revision='refs/pr/N' with the number of such a request."
+        )
+    return (
+        f" The hub's converter offers them as safetensors in pull request {request.num}"
+        f" ({request.status}), which is never loaded by itself, since nobody may have reviewed it:"
+        f" look at {request.url} and, if you trust it, give revision={request.git_reference!r}."
     )
 
 

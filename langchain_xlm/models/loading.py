@@ -111,6 +111,7 @@ def load_model(spec: LoadSpec) -> LoadedModel:
         MissingDependencyError: A package is missing.
     """
     _note_starter(spec)
+    placement.check_devices(spec)
     asked, spec = spec, files.pin(spec)
     settings = checks.read_settings(spec)
     placement.check_packages(spec, settings)
@@ -144,8 +145,10 @@ def load_checkpoint(spec: LoadSpec) -> LoadedCheckpoint:
         ModelNotFoundError: There is no such checkpoint, or it lacks a needed file.
         ModelLoadError: Its files are damaged.
         IncompatibleModelError: The checkpoint cannot do what the task asks.
+        ConfigurationError: This machine lacks a device that is asked for.
         MissingDependencyError: A package is missing.
     """
+    placement.check_devices(spec)
     asked, spec = spec, files.pin(spec)
     settings = checks.read_settings(spec)
     placement.check_packages(spec, settings)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ROWWISE_INT8",
     "ROWWISE_METHOD",
+    "check_devices",
     "check_offload",
     "check_packages",
     "complete_places",
@@ -60,6 +61,30 @@ _BFLOAT16_FROM = 16_000_000
 
 # What bitsandbytes repacks 4-bit weights in, on CPUs with AVX512-BF16.
 _BLOCK_COLUMNS, _BLOCK_ROWS = 64, 32
+
+
+def check_devices(spec: LoadSpec) -> None:
+    """Refuse a device that this machine lacks, before any file is looked for.
+
+    Args:
+        spec: What to load.
+
+    Raises:
+        ConfigurationError: With the devices that there are.
+    """
+    import torch
+
+    for place in dict.fromkeys((spec.device, *spec.places.values())):
+        if place is not None and place != "disk":
+            _check_device(f"cuda:{place}" if isinstance(place, int) else place)
+    count = max(torch.cuda.device_count(), torch.xpu.device_count())
+    for device, _ in spec.max_memory if isinstance(spec.max_memory, tuple) else ():
+        if isinstance(device, int) and device >= count:
+            raise ConfigurationError(
+                f"max_memory has a limit for GPU {device}, but this machine has"
+                f" {f'{count}, counted from 0' if count else 'none'}. Leave that limit out, or"
+                " give one for 'cpu'."
+            )
 
 
 def check_packages(spec: LoadSpec, settings: Mapping[str, Any]) -> None:
@@ -110,7 +135,7 @@ def from_pretrained_arguments(
         `quantization_config` and `attn_implementation`.
 
     Raises:
-        ConfigurationError: This machine lacks the device, or the family cannot be split as asked.
+        ConfigurationError: The family cannot be split as asked, or lacks what was asked for.
     """
     places = _places(spec, family, config, model_class)
     main = computing_device(places)
@@ -286,14 +311,10 @@ def _places(
                 f"Models of the family {family.name} cannot be split over devices."
                 " Give device='cuda:0' or another one for the whole model."
             )
-        for place in set(spec.places.values()):
-            if place != "disk":
-                _check_device(f"cuda:{place}" if isinstance(place, int) else place)
         return spec.places
     if isinstance(spec.device_map, str) and not family.keep_whole:
         return spec.device_map
     if spec.device is not None:
-        _check_device(spec.device)
         return {"": spec.device}
     if spec.device_map is not None:
         return {"": _roomy_device(spec, family, config, model_class)}

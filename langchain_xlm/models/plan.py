@@ -179,7 +179,7 @@ def _setting_plans(
         exact = _unquantized(spec, family, config, skeleton, main.kind)
         run = count_run_bytes(exact, load, skeleton if skeleton.quantizer else None)
         weights = skeleton.weight_bytes()
-        loading = skeleton.loading_bytes(saved_dtype)
+        loading = weights.total if saved else skeleton.loading_bytes(saved_dtype)
         peak = max(loading, weights.total + run.activations + run.cache)
         plan = SettingPlan(
             setting=name,

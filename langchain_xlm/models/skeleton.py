@@ -29,8 +29,15 @@ _BLOCK, _SCALE_BLOCK = 64, 256
 _CODE_BYTES, _SCALE_CODE_BYTES = 16 * 4, 256 * 4
 # How safetensors names the dtypes that weights are loaded in.
 _SAVED_AS = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
-# Several weights are on their way at once while they are quantized: measured 1.5 to 2.5.
+# Parts of a weight that are on their way at once while our own layers quantize it.
 _IN_FLIGHT = 2
+# Bytes that a CPU holds for each number of a weight beside that weight while torch quantizes it,
+# for weights in 32 bits and in 16. In 8 bits: as float16, then scaled and rounded as float32; in 4
+# bits: as float32, scaled, and as 32-bit places.
+_CPU_STEP_BYTES = {"Linear8bitLt": (10, 10), "Linear4bit": (8, 12)}
+# Elsewhere the weight itself and one copy of it.
+_COPIES = 2
+_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,14 @@ class Skeleton:
         model: The class that would be loaded, quantized layers in their place.
         quantizer: Of transformers; None where nothing is quantized.
         dtype: Of all that is not quantized.
+        device: Kind of the device that would compute, such as `"cuda"`.
         left_out: Names of linear layers that stay in full, in a model that is quantized.
     """
 
     model: PreTrainedModel
     quantizer: HfQuantizer | None
     dtype: torch.dtype
+    device: str
     left_out: tuple[str, ...]
 
     def weight_bytes(self) -> WeightBytes:
@@ -110,22 +119,28 @@ class Skeleton:
         Returns:
             Bytes.
         """
+        is_copied = saved_dtype != _SAVED_AS.get(str(self.dtype))
+        size = self.dtype.itemsize
         layer = vocabulary = part = 0
         for owner, name, tensor in self._tensors():
-            full = tensor.numel() * self.dtype.itemsize
+            full = tensor.numel() * size
             if name == "weight" and _is_int8_vocabulary(owner):
                 vocabulary, part = full, max(part, tensor.numel())
             elif name == "weight" and type(owner).__name__ == "Int8Linear":
                 layer, part = max(layer, full), max(part, tensor.numel())
             elif name == "weight" and _quantized_bytes(owner) is not None:
-                layer = max(layer, _IN_FLIGHT * full)
+                each = _COPIES * size
+                if self.device == "cpu":
+                    each = _CPU_STEP_BYTES[type(owner).__name__][size < _FLOAT32_BYTES]
+                    each += size if is_copied else 0
+                layer = max(layer, each * tensor.numel())
         weights = self.weight_bytes()
         if not part:
             return weights.total + layer
         from langchain_xlm.models.int8 import NUMBERS_AT_ONCE
 
         parts = _IN_FLIGHT * 4 * min(part, NUMBERS_AT_ONCE)
-        if saved_dtype == _SAVED_AS.get(str(self.dtype)):
+        if not is_copied:
             return weights.total + parts
         return parts + max(weights.total + layer, weights.vocabulary + vocabulary)
 
@@ -214,7 +229,7 @@ def build_skeleton(
         quantizer = _quantizer(settings)
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=None)
         layers = [name for name in layers if type(model.get_submodule(name)) is torch.nn.Linear]
-    return Skeleton(model, quantizer, dtype, tuple(layers) if quantizer else ())
+    return Skeleton(model, quantizer, dtype, device, tuple(layers) if quantizer else ())
 
 
 def auto_class(task: Task) -> Any:
