@@ -258,13 +258,11 @@ def ntrex_sides(name: str) -> tuple[Path, Path]:
 def precision(
     name: str, task: EvaluationTask, data: Callable[[], ExampleSet]
 ) -> Callable[[Path], Report]:
-    """The starter as it is, in 16 bits, 8 and 4, with costs; the page comes along."""
+    """The starter as it is, in 16 bits, 8 and 4, with costs."""
 
     def run(work: Path) -> Report:
         systems = combine(precisions=PRECISIONS)
-        report = evaluate(task, data(), systems, output=work / name, options=COSTS, progress=show)
-        shutil.copy(work / name / "report.html", FIGURES / f"{name}.html")
-        return report
+        return evaluate(task, data(), systems, output=work / name, options=COSTS, progress=show)
 
     return run
 

@@ -68,7 +68,6 @@ def section(name: str, report: Report, folder: Path) -> Iterator[str]:
     yield from table([(system.name, system.figures) for system in report.systems], "system")
     if any(system.cost for system in report.systems):
         yield from costs(report.systems)
-        yield f"The whole page, with its charts: {{download}}`{name}.html <figures/{name}.html>`.\n"
     charts = sorted(folder.glob(f"{name}.*.svg"), key=lambda path: path.name)
     groups = report.systems[0].groups
     for path in charts:
