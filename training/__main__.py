@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 
 from training import (
     curves,
@@ -46,6 +47,11 @@ def parse() -> argparse.Namespace:
         type=Path,
         help="where checkpoints are exported to and measured (default: WORK/checkpoints)",
     )
+    parser.add_argument(
+        "--begin-with",
+        type=Path,
+        help="a folder of exported checkpoints from which a new training goes on",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--encoder-minutes", type=float, help="instead of the recipe's")
@@ -80,24 +86,34 @@ def main() -> None:
     if set(stages) & {"vocabulary", "teacher", "encoder", "translation", "export"}:
         corpus = read_corpus(data, recipe.corpus)
         sentiment, _ = read_sentiment(data, recipe.corpus)
-        tokenizer = vocabulary.run(corpus, sentiment, work, recipe.vocabulary)
+        tokenizer = learner = vocabulary.run(corpus, sentiment, work, recipe.vocabulary)
     if set(stages) & {"teacher", "encoder"}:
         vectors = teacher.run(corpus, work, recipe.teacher, device)
-    if set(stages) & {"encoder", "translation", "export"}:
-        if "encoder" in stages:
-            encoder.run(corpus, sentiment, tokenizer, vectors, work, recipe.encoder, device)
-        student = export.load_encoder(work)
-    if "export" in stages:
-        polarity.run(student, sentiment, tokenizer, work, recipe.head, device)
-        counts = traditional.used(tokenizer, corpus, sentiment)
-        widened = traditional.widen(tokenizer, counts)
-        export.export_encoder(student, widened, checkpoints / "encoder", recipe.encoder)
-        student = export.load_encoder(work)
+    begun = arguments.begin_with
+    if begun:  # The weights go with the tokenizer that they were exported with.
+        learner = Tokenizer.from_file(str(begun / "encoder" / "tokenizer.json"))
+    if "encoder" in stages:
+        begin = export.read_encoder(begun / "encoder") if begun else None
+        encoder.run(corpus, sentiment, learner, vectors, work, recipe.encoder, device, begin)
+    if set(stages) & {"translation", "export"}:
+        encoder_is_ours = export.is_finished(work, "encoder")
+        student = (
+            export.load_encoder(work)
+            if encoder_is_ours or not begun
+            else export.read_encoder(begun / "encoder")
+        )
     if "translation" in stages:
-        translation.run(corpus, student, tokenizer, work, recipe.translation, device)
+        begin = export.read_translation(begun / "translation") if begun else None
+        translation.run(corpus, student, learner, work, recipe.translation, device, begin)
     if "export" in stages:
-        model = export.load_translation(work, student, recipe.translation)
-        export.export_translation(model, widened, checkpoints / "translation", recipe.translation)
+        widened = traditional.widen(tokenizer, traditional.used(tokenizer, corpus, sentiment))
+        if export.is_finished(work, "translation"):
+            model = export.load_translation(work, student, recipe.translation)
+            folder = checkpoints / "translation"
+            export.export_translation(model, widened, folder, recipe.translation)
+        if encoder_is_ours:
+            polarity.run(student, sentiment, learner, work, recipe.head, device)
+            export.export_encoder(student, widened, checkpoints / "encoder", recipe.encoder)
     if "evaluate" in stages:
         parts = arguments.part or list(evaluate.PARTS)
         if smoke and not arguments.part:

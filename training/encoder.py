@@ -337,6 +337,7 @@ def run(
     work: Path,
     recipe: EncoderRecipe,
     device: torch.device,
+    begin: XLMRobertaForSequenceClassification | None = None,
 ) -> Path:
     """Train the encoder, or go on from its last checkpoint.
 
@@ -348,6 +349,7 @@ def run(
         work: Folder of the recipe's intermediate products.
         recipe: Hyper-parameters.
         device: Where to compute.
+        begin: Go on from this model instead of a new student.
 
     Returns:
         The file with the finished weights.
@@ -360,7 +362,7 @@ def run(
     if finished.exists():
         return finished
     if not start.exists():
-        torch.save(student.build(corpus, tokenizer, recipe), start)
+        torch.save(begin or student.build(corpus, tokenizer, recipe), start)
     model = torch.load(start, weights_only=False).to(device)
     model.set_attn_implementation("eager")  # On the CPU its backward pass is six times faster.
     initial = {name: value.detach().clone() for name, value in model.named_parameters()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from transformers import (
@@ -82,6 +82,11 @@ def _put_in_place(made: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def is_finished(work: Path, part: str) -> bool:
+    """Tell whether `"encoder"` or `"translation"` has been trained to its end in this folder."""
+    return (work / part / "weights.pt").exists()
+
+
 def load_encoder(work: Path, file: str = "weights.pt") -> XLMRobertaForSequenceClassification:
     """Give the student in float32 with trained weights.
 
@@ -122,6 +127,18 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     """Read weights by name from a file of weights or from a checkpoint."""
     state = torch.load(path, weights_only=True)
     return state["optimizer"]["weights"] if "optimizer" in state else state
+
+
+def read_encoder(folder: Path) -> XLMRobertaForSequenceClassification:
+    """Read back an exported encoder with its sentiment head, to train it on, float32."""
+    model = XLMRobertaForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    return cast("XLMRobertaForSequenceClassification", model)
+
+
+def read_translation(folder: Path) -> EncoderDecoderModel:
+    """Read back an exported translation model, to train it on, float32."""
+    model = EncoderDecoderModel.from_pretrained(folder, dtype=torch.float32)
+    return cast("EncoderDecoderModel", model)
 
 
 def export_encoder(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from langchain_xlm.models.processor import computes_bfloat16
 from training.corpus import Corpus
 from training.progress import log
 from training.recipe import TeacherRecipe
@@ -55,7 +56,9 @@ def embed(
         Unit vectors in the order of the texts, `(texts, width)`, bfloat16 on the CPU.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval()
+    lower = device.type != "cpu" or computes_bfloat16()
+    dtype = torch.bfloat16 if lower else torch.float32
+    model = AutoModel.from_pretrained(folder, dtype=dtype).to(device).eval()
     encoded = tokenizer(texts, truncation=True, max_length=recipe.max_tokens)["input_ids"]
     order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
     vectors = torch.empty(len(texts), model.config.hidden_size, dtype=torch.bfloat16)

@@ -428,6 +428,7 @@ def run(
     work: Path,
     recipe: TranslationRecipe,
     device: torch.device,
+    begin: EncoderDecoderModel | None = None,
 ) -> Path:
     """Train the translation model, or go on from its last checkpoint.
 
@@ -441,6 +442,7 @@ def run(
         work: Folder of the recipe's intermediate products.
         recipe: Hyper-parameters.
         device: Where to compute.
+        begin: Go on from this model instead of the encoder.
 
     Returns:
         The file with the finished weights.
@@ -450,7 +452,7 @@ def run(
     finished, checkpoint = folder / "weights.pt", folder / "checkpoint.pt"
     if finished.exists():
         return finished
-    model = build(encoder, recipe).to(device)
+    model = (begin or build(encoder, recipe)).to(device)
     model.encoder.set_attn_implementation("eager")  # Faster backward on the CPU, see encoder.
     model.decoder.set_attn_implementation("eager")
     initial = {name: value.detach().clone() for name, value in model.named_parameters()}
