@@ -107,6 +107,11 @@ def main() -> None:
         translation.run(corpus, student, learner, work, recipe.translation, device, begin)
     if "export" in stages:
         widened = traditional.widen(tokenizer, traditional.used(tokenizer, corpus, sentiment))
+        if begun and widened.tokenizer.get_vocab() != learner.get_vocab():
+            raise SystemExit(
+                f"the vocabulary of {work} with traditional Chinese is not that of {begun}: export "
+                "with the data and the recipe that those checkpoints were made with"
+            )
         if export.is_finished(work, "translation"):
             model = export.load_translation(work, student, recipe.translation)
             folder = checkpoints / "translation"

@@ -209,6 +209,8 @@ def export_translation(
     )
     widened.copy_into(model.encoder.embeddings.word_embeddings)
     widened.copy_into(model.decoder.roberta.embeddings.word_embeddings, model.decoder.lm_head.bias)
+    with torch.no_grad():
+        model.decoder.lm_head.bias[END] = recipe.end_bias
     model.tie_weights()
     _save_halved(model, made)
     vocabulary.save(widened.tokenizer, made, max_tokens=recipe.max_tokens)

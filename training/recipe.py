@@ -125,6 +125,7 @@ class TranslationRecipe:
     checkpoint_minutes: float
     beams: int
     length_penalty: float
+    end_bias: float
     language_weight: dict[str, float]
 
 

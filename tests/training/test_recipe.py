@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import random
@@ -78,3 +79,37 @@ def test_whole_recipe_yields_checkpoints_that_load(data: Path, tmp_path: Path) -
         tokenizer = AutoTokenizer.from_pretrained(made / name)
         assert len(tokenizer) == model.get_input_embeddings().num_embeddings
     assert (tmp_path / "smoke" / "curves" / "encoder.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_training_goes_on_from_exported_checkpoints(
+    data: Path, starter: Path, tmp_path: Path
+) -> None:
+    import torch
+    from tokenizers import Tokenizer
+
+    from training import export, translation
+    from training.corpus import read_corpus
+
+    recipe = read_recipe(smoke=True)
+    short = dataclasses.replace(recipe.translation, minutes=0.05, rate=1e-4, encoder_rate=1e-4)
+    corpus = read_corpus(data, recipe.corpus)
+    corpus = dataclasses.replace(
+        corpus, dev={language: pairs[:3] for language, pairs in corpus.dev.items()}
+    )
+    begin = export.read_translation(starter / "translation")
+    before = begin.encoder.embeddings.word_embeddings.weight.detach().clone()
+    student = export.read_encoder(starter / "encoder")
+    tokenizer = Tokenizer.from_file(str(starter / "translation" / "tokenizer.json"))
+
+    device = torch.device("cpu")
+    assert not export.is_finished(tmp_path, "translation")
+    translation.run(corpus, student, tokenizer, tmp_path, short, device, begin)
+    assert export.is_finished(tmp_path, "translation")
+
+    model = export.load_translation(tmp_path, student, short)
+    after = model.encoder.embeddings.word_embeddings.weight
+    assert not torch.equal(before, after)
+    written = translation.translate(model, tokenizer, ["I am hungry."], "de")
+    assert written == ["Ich habe Hunger."]
