@@ -15,7 +15,7 @@ from langchain_xlm.errors import IncompatibleModelError, InputError, InputTooLon
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.files import find_file, read_json, read_json_value
 from langchain_xlm.models.footprint import model_bytes
-from langchain_xlm.models.placement import ROWWISE_INT8, quantizer_of
+from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of
 from langchain_xlm.runtime.batching import Unit
 
 if TYPE_CHECKING:

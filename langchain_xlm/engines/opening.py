@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from langchain_xlm.engines.decoding import Plan
 from langchain_xlm.errors import ConfigurationError, ModelLoadError
-from langchain_xlm.models import backends, placement
+from langchain_xlm.models import backends, device_maps
 from langchain_xlm.models.backends import CTRANSLATE2, TORCH, Backend
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.converted import family_here, load_converted
@@ -81,7 +81,7 @@ def open_model(spec: LoadSpec) -> OpenedModel:
 
 def _is_better_converted(spec: LoadSpec) -> bool:
     """Whether CTranslate2 can do what is asked, and does it faster."""
-    if next(backends.obstacles(spec), None) is not None or not placement.is_for_cpu(spec):
+    if next(backends.obstacles(spec), None) is not None or not device_maps.is_for_cpu(spec):
         return False
     family = family_here(spec)
     # It is faster than torch in 8 and in 32 bits, but not than torch in bfloat16.

@@ -10,8 +10,8 @@ import torch
 
 from langchain_xlm.engines.packing import pack, use_packed_attention
 from langchain_xlm.engines.rows import pad_rows
-from langchain_xlm.models.placement import ROWWISE_INT8, quantizer_of
 from langchain_xlm.models.processor import computes_bfloat16
+from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of
 
 if TYPE_CHECKING:
     from langchain_xlm.models.loading import LoadedModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 # Imported where a plan is made, and with it torch.
@@ -14,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.modeling_outputs import BaseModelOutput
 
-from langchain_xlm.models.placement import ROWWISE_METHOD, repacks_weights
+from langchain_xlm.models.layer_bytes import product_bytes
+from langchain_xlm.models.quantization import ROWWISE_METHOD
 from langchain_xlm.models.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -26,9 +28,6 @@ __all__ = ["Load", "RunBytes", "count_run_bytes"]
 # the model, while the second of two rules for scores works: the scores, their logarithms where
 # beams are searched, what the first rule made, and a copy and the result of the second.
 _SCORE_COPIES = {False: 4, True: 5}
-# Bytes for each number while 4-bit weights are repacked: unpacked to 32-bit integers, to bytes,
-# those in the new order, and their two halves.
-_REPACKING_BYTES = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +77,12 @@ def count_run_bytes(skeleton: Skeleton, load: Load, quantized: Skeleton | None =
         # These layers are made of torch's own operations, so that they can be followed as well.
         model = _traceable(quantized.model, quantized)
         quantized = None
+    trace = _Trace(model, quantized)
     ids = torch.zeros(load.batch, load.length, dtype=torch.long, device="meta")
     mask = torch.ones_like(ids)
-    inside = _inside_quantized(quantized, load.batch * load.length)
     if not load.new_tokens:
-        return RunBytes(_peak(model, input_ids=ids, attention_mask=mask) + inside, 0)
-    reading = _peak(model.get_encoder(), input_ids=ids, attention_mask=mask) + inside
+        return RunBytes(trace.run(model, input_ids=ids, attention_mask=mask).peak, 0)
+    reading = trace.run(model.get_encoder(), input_ids=ids, attention_mask=mask).peak
     rows = load.batch * load.beams
     states = torch.empty(
         rows, load.length, _width(model.config), dtype=skeleton.dtype, device="meta"
@@ -92,47 +91,16 @@ def count_run_bytes(skeleton: Skeleton, load: Load, quantized: Skeleton | None =
         "encoder_outputs": BaseModelOutput(last_hidden_state=states),
         "decoder_input_ids": torch.zeros(rows, 1, dtype=torch.long, device="meta"),
     }
-    with torch.no_grad(), _FusedAttention(), _LiveBytes(model, states) as live:
-        past = model(**step, use_cache=True).past_key_values
-    cache = _cache_bytes(past, load.new_tokens)
-    scores = 4 * rows * model.config.get_text_config(decoder=True).vocab_size
-    writing = states.nbytes + _SCORE_COPIES[load.beams > 1] * scores
-    writing += _peak(model, states, *_tensors(past), **step, past_key_values=past)
-    writing += _inside_quantized(quantized, rows, is_first=False)
     # The first step fills the cache with what was read, for every beam.
-    first = states.nbytes + live.peak
-    first += _inside_quantized(quantized, rows * load.length, widest=_width(model.config))
+    first = trace.run(model, states, **step, use_cache=True)
+    past = first.output.past_key_values
+    cache = _cache_bytes(past, load.new_tokens)
+    trace.is_first = False
+    writing = trace.run(model, states, *_tensors(past), **step, past_key_values=past)
+    choosing = writing.left + _SCORE_COPIES[load.beams > 1] * 4 * writing.output.logits.numel()
     # Nothing is in the cache yet while the encoder reads.
-    return RunBytes(max(reading - cache, first - cache, writing), cache)
-
-
-def _inside_quantized(
-    skeleton: Skeleton | None, tokens: int, *, widest: int | None = None, is_first: bool = True
-) -> int:
-    """Count what one product of the largest quantized layer takes inside of bitsandbytes.
-
-    In 8 bits that is the input as float16 and as integers, and the product as 32-bit integers, as
-    float32 while it is scaled, and as float16; in 4 bits the weights of the layer in full, or where
-    a CPU has them in an order of its own, what brings them there when a layer first runs. Layers
-    wider than `widest` are left out.
-
-    Returns:
-        Bytes; 0 for a model that is not quantized.
-    """
-    largest = 0
-    model: Any = None if skeleton is None else skeleton.model
-    repacks = skeleton is not None and is_first and skeleton.device == "cpu" and repacks_weights()
-    for layer in () if model is None else model.modules():
-        kind = type(layer).__name__
-        if widest is not None and getattr(layer, "out_features", 0) > widest:
-            continue
-        if kind == "Linear8bitLt":
-            largest = max(largest, tokens * (3 * layer.in_features + 14 * layer.out_features))
-        elif kind == "Linear4bit" and skeleton is not None:
-            numbers = layer.in_features * layer.out_features
-            each = max(_REPACKING_BYTES if repacks else 0, skeleton.dtype.itemsize)
-            largest = max(largest, numbers * each)
-    return largest
+    beside = states.nbytes + max(first.peak - cache, writing.peak, choosing)
+    return RunBytes(max(reading - cache, beside), cache)
 
 
 def _is_rowwise(skeleton: Skeleton) -> bool:
@@ -181,11 +149,40 @@ def _tensors(past: Any) -> Iterator[torch.Tensor]:
             yield from (layer.keys, layer.values)
 
 
-def _peak(model: Any, *held: torch.Tensor, **inputs: Any) -> int:
-    """The most that is alive at once while a model runs, without what was there before."""
-    with torch.no_grad(), _FusedAttention(), _LiveBytes(model, *held) as live:
-        model(**inputs)
-    return int(live.peak)
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """Bytes alive at the highest point of a run and after it, without what was there before."""
+
+    peak: int
+    left: int
+    output: Any
+
+
+class _Trace:
+    """Follows a model without numbers, and knows what its layers take where they are quantized."""
+
+    def __init__(self, model: Any, quantized: Skeleton | None) -> None:
+        self.is_first = True
+        self._model = model
+        self._live: _LiveBytes | None = None
+        names = {} if quantized is None else dict(quantized.model.named_modules())
+        for name, layer in model.named_modules():
+            if quantized is not None and name in names and type(layer) is torch.nn.Linear:
+                layer.register_forward_pre_hook(partial(self._note, quantized, names[name]))
+
+    def run(self, part: Any, *held: torch.Tensor, **inputs: Any) -> _Ran:
+        """Run a part; `held` are the tensors that it is given beside its ids."""
+        with torch.no_grad(), _FusedAttention(), _LiveBytes(self._model, *held) as self._live:
+            output = part(**inputs)
+        return _Ran(self._live.peak, self._live.now, output)
+
+    def _note(self, skeleton: Skeleton, layer: Any, _: Any, inputs: tuple[torch.Tensor]) -> None:
+        assert self._live is not None
+        (states,) = inputs
+        tokens = states.numel() // states.shape[-1]
+        self._live.note(
+            product_bytes(layer, tokens, states.dtype, skeleton.device, is_first=self.is_first)
+        )
 
 
 class _FusedAttention(TorchFunctionMode):
@@ -209,10 +206,14 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, model: torch.nn.Module, *held: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = self._now = 0
+        self.peak = self.now = 0
         # Operations return views of weights and inputs as well, which are counted elsewhere.
         others = (*model.parameters(), *model.buffers(), *held)
         self._alive = {each.untyped_storage()._cdata for each in others}
+
+    def note(self, size: int) -> None:
+        """Count what an operation holds for a moment, unseen."""
+        self.peak = max(self.peak, self.now + size)
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -230,10 +231,10 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if key in self._alive:
             return
         self._alive.add(key)
-        self._now += size
-        self.peak = max(self.peak, self._now)
+        self.now += size
+        self.peak = max(self.peak, self.now)
         weakref.finalize(storage, self._remove, key, size)
 
     def _remove(self, key: int, size: int) -> None:
         self._alive.discard(key)
-        self._now -= size
+        self.now -= size

@@ -120,8 +120,8 @@ def _recommendation(device: Device, trials: tuple[Trial, ...]) -> Recommendation
     from transformers import XLMRobertaConfig
 
     from langchain_xlm.models.config import LoadSpec
+    from langchain_xlm.models.dtypes import default_dtype
     from langchain_xlm.models.families import FAMILIES
-    from langchain_xlm.models.placement import default_dtype
     from langchain_xlm.models.skeleton import auto_class
 
     spec = LoadSpec("encoder", device=device.name)

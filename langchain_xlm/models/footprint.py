@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from langchain_xlm.models import checks, files, placement
+from langchain_xlm.models import checks, device_maps, files, placement
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import families_of
 
@@ -88,6 +88,6 @@ def expected_bytes(spec: LoadSpec) -> int:
     placement.check_packages(spec, settings)
     family = families_of(settings["model_type"], task=spec.task, model=spec.model)[0]
     _, config, arguments = prepare_weights(spec, family)
-    device = placement.computing_device(arguments.get("device_map", {"": "cpu"}))
+    device = device_maps.computing_device(arguments.get("device_map", {"": "cpu"}))
     skeleton = build_skeleton(spec, family, config, dtype=arguments["dtype"], device=device)
     return skeleton.weight_bytes().total

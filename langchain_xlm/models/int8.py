@@ -23,7 +23,7 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from langchain_xlm.models.placement import ROWWISE_METHOD
+from langchain_xlm.models.quantization import ROWWISE_METHOD
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

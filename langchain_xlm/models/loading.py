@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.errors import ModelLoadError, UnsupportedLanguageError, XLMError
-from langchain_xlm.models import checks, files, placement
+from langchain_xlm.models import checks, device_maps, files, placement
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import Family, find_family
 from langchain_xlm.models.memory import freed_at_once
@@ -111,7 +111,7 @@ def load_model(spec: LoadSpec) -> LoadedModel:
         MissingDependencyError: A package is missing.
     """
     _note_starter(spec)
-    placement.check_devices(spec)
+    device_maps.check_devices(spec)
     asked, spec = spec, files.pin(spec)
     settings = checks.read_settings(spec)
     placement.check_packages(spec, settings)
@@ -123,12 +123,12 @@ def load_model(spec: LoadSpec) -> LoadedModel:
         model, report = _load_weights(spec, family)
     tokens = _language_tokens(family, vocabulary)
     checks.check_loaded_weights(spec, settings, report)
-    placement.check_offload(spec, model)
+    device_maps.check_offload(spec, model)
     checks.check_vocabulary(spec, model, tokenizer, tokens)
     return LoadedModel(
         **_described(asked, spec, tokenizer, model.config, family, tokens),
         model=model,
-        device=placement.input_device(model),
+        device=device_maps.input_device(model),
     )
 
 
@@ -148,7 +148,7 @@ def load_checkpoint(spec: LoadSpec) -> LoadedCheckpoint:
         ConfigurationError: This machine lacks a device that is asked for.
         MissingDependencyError: A package is missing.
     """
-    placement.check_devices(spec)
+    device_maps.check_devices(spec)
     asked, spec = spec, files.pin(spec)
     settings = checks.read_settings(spec)
     placement.check_packages(spec, settings)
@@ -258,7 +258,7 @@ def _load_weights(
         pooler = {name: arguments[name] for name in ("add_pooling_layer",) if name in arguments}
         with torch.device("meta"):
             empty = model_class.from_config(config, **pooler)
-        arguments["device_map"] = placement.complete_places(spec, empty, spec.places)
+        arguments["device_map"] = device_maps.complete_places(spec, empty, spec.places)
     with _load_errors(spec, "weights"), freed_at_once(), warnings.catch_warnings():
         # Weights that belong to no module are placed by name, which accelerate remarks on.
         warnings.filterwarnings("ignore", "The following device_map keys do not match")

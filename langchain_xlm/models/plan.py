@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.models import checks, files, values
 from langchain_xlm.models.config import LoadSpec, Task
+from langchain_xlm.models.dtypes import default_dtype
 from langchain_xlm.models.families import FAMILIES, Family, families_of
 from langchain_xlm.models.fitting import find_placement, fit
 from langchain_xlm.models.headers import read_headers
 from langchain_xlm.models.machine import Device, find_devices, stated_devices
 from langchain_xlm.models.memory_plan import MemoryPlan, SettingPlan
-from langchain_xlm.models.placement import default_dtype
 from langchain_xlm.models.quiet import quiet_transformers
 from langchain_xlm.models.skeleton import Skeleton, auto_class, build_skeleton, read_config
 

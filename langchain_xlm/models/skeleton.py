@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.errors import ModelLoadError
-from langchain_xlm.models import placement
+from langchain_xlm.models import quantization
 from langchain_xlm.models.config import LoadSpec, Task
 from langchain_xlm.models.families import Family
+from langchain_xlm.models.layer_bytes import kept_bytes, making_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -22,22 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Skeleton", "WeightBytes", "auto_class", "build_skeleton", "read_config"]
 
-# Numbers that share a scale in 4 bits, and scales that share one where they are quantized too:
-# Dettmers et al. 2023, section 3, https://arxiv.org/abs/2305.14314
-_BLOCK, _SCALE_BLOCK = 64, 256
-# The 16 values of NF4 and the 256 of the scales' own 8-bit type, which each layer holds.
-_CODE_BYTES, _SCALE_CODE_BYTES = 16 * 4, 256 * 4
 # How safetensors names the dtypes that weights are loaded in.
 _SAVED_AS = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
 # Parts of a weight that are on their way at once while our own layers quantize it.
 _IN_FLIGHT = 2
-# Bytes that a CPU holds for each number of a weight beside that weight while torch quantizes it,
-# for weights in 32 bits and in 16. In 8 bits: as float16, then scaled and rounded as float32; in 4
-# bits: as float32, scaled, and as 32-bit places.
-_CPU_STEP_BYTES = {"Linear8bitLt": (10, 10), "Linear4bit": (8, 12)}
-# Elsewhere the weight itself and one copy of it.
-_COPIES = 2
-_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +75,8 @@ class Skeleton:
         """
         rows = getattr(self.model.get_input_embeddings(), "num_embeddings", None)
         quantized = vocabulary = others = 0
-        for owner, name, tensor in self._tensors():
-            if name == "weight" and (size := _quantized_bytes(owner)) is not None:
+        for _, owner, name, tensor in self._tensors():
+            if name == "weight" and (size := kept_bytes(owner)) is not None:
                 quantized += size
             elif _is_int8_vocabulary(owner) or (tensor.dim() == 2 and tensor.shape[0] == rows):
                 vocabulary += tensor.nbytes
@@ -109,9 +97,10 @@ class Skeleton:
     def loading_bytes(self, saved_dtype: str) -> int:
         """Tell what the weights take at the highest point while they are read and quantized.
 
-        bitsandbytes takes weights as a whole. The package's own layers take them in parts, but
-        of files in another dtype transformers first makes each weight whole in `dtype`. It reads
-        the vocabulary before nearly all others.
+        transformers reads the weights in the order of their names. bitsandbytes takes each as a
+        whole. The package's own layers take them in parts, but of files in another dtype each is
+        first made whole in `dtype`. On a CPU, what stays as it is in the file is used where it
+        lies there, and counts from the beginning. What is in no file is made last.
 
         Args:
             saved_dtype: Of the files, as safetensors names it.
@@ -120,44 +109,54 @@ class Skeleton:
             Bytes.
         """
         is_copied = saved_dtype != _SAVED_AS.get(str(self.dtype))
-        size = self.dtype.itemsize
-        layer = vocabulary = part = 0
-        for owner, name, tensor in self._tensors():
-            full = tensor.numel() * size
-            if name == "weight" and _is_int8_vocabulary(owner):
-                vocabulary, part = full, max(part, tensor.numel())
-            elif name == "weight" and type(owner).__name__ == "Int8Linear":
-                layer, part = max(layer, full), max(part, tensor.numel())
-            elif name == "weight" and _quantized_bytes(owner) is not None:
-                each = _COPIES * size
-                if self.device == "cpu":
-                    each = _CPU_STEP_BYTES[type(owner).__name__][size < _FLOAT32_BYTES]
-                    each += size if is_copied else 0
-                layer = max(layer, each * tensor.numel())
-        weights = self.weight_bytes()
-        if not part:
-            return weights.total + layer
+        saved = self.model.state_dict(keep_vars=True)
+        steps = [
+            (
+                (path not in saved, _in_order(path)),
+                *self._step_bytes(owner, name, tensor, is_copied=is_copied),
+            )
+            for path, owner, name, tensor in self._tensors()
+        ]
+        is_mapped = self.device == "cpu" and not is_copied
+        held = 0
+        if is_mapped:
+            held = sum(kept for (is_made, _), kept, making in steps if not (is_made or making))
+        highest = 0
+        for (is_made, _), kept, making in sorted(steps, key=lambda step: step[0]):
+            held += kept if is_made or making or not is_mapped else 0
+            highest = max(highest, held + making)
+        return highest
+
+    def _step_bytes(
+        self, owner: Any, name: str, tensor: torch.Tensor, *, is_copied: bool
+    ) -> tuple[int, int]:
+        """What one tensor takes when it is loaded, and beside that while it is quantized."""
         from langchain_xlm.models.int8 import NUMBERS_AT_ONCE
 
-        parts = _IN_FLIGHT * 4 * min(part, NUMBERS_AT_ONCE)
-        if not is_copied:
-            return weights.total + parts
-        return parts + max(weights.total + layer, weights.vocabulary + vocabulary)
+        copy = tensor.numel() * self.dtype.itemsize if is_copied else 0
+        if name == "weight" and type(owner).__name__ in ("Int8Linear", "Int8Embedding"):
+            return tensor.nbytes, copy + _IN_FLIGHT * 4 * min(tensor.numel(), NUMBERS_AT_ONCE)
+        kept = kept_bytes(owner) if name == "weight" else None
+        if kept is None:
+            return tensor.nbytes, 0
+        making = making_bytes(owner, self.dtype, self.device)
+        return kept, making + (copy if self.device == "cpu" else 0)
 
-    def _tensors(self) -> Iterator[tuple[Any, str, torch.Tensor]]:
-        """Each weight and buffer once, with the module that holds it and its name there."""
+    def _tensors(self) -> Iterator[tuple[str, Any, str, torch.Tensor]]:
+        """Each weight and buffer once: its path as it is saved, its module, its name there."""
         shared = self.model.all_tied_weights_keys
         kept_exact = self.model._get_dtype_plan(self.dtype)
         seen = set()
         for tensors in (self.model.named_parameters(), self.model.named_buffers()):
             for path, tensor in tensors:
-                if shared.get(path, path) in seen:
+                saved = shared.get(path, path)
+                if saved in seen:
                     continue
-                seen.add(shared.get(path, path))
+                seen.add(saved)
                 module, _, name = path.rpartition(".")
                 if tensor.is_floating_point() and any(key in path for key in kept_exact):
                     tensor = tensor.float()  # noqa: PLW2901
-                yield self.model.get_submodule(module), name, tensor
+                yield saved, self.model.get_submodule(module), name, tensor
 
 
 def read_config(spec: LoadSpec) -> PreTrainedConfig:
@@ -222,8 +221,8 @@ def build_skeleton(
     layers = [name for name, layer in model.named_modules() if type(layer) is torch.nn.Linear]
     quantizer = None
     if saved is not None or spec.quantization is not None:
-        placement.import_bitsandbytes()
-        settings = saved or placement.quantization_settings(
+        quantization.import_bitsandbytes()
+        settings = saved or quantization.quantization_settings(
             spec, config, kind, dtype=dtype, device=device
         )
         quantizer = _quantizer(settings)
@@ -258,22 +257,10 @@ def _quantizer(settings: BitsAndBytesConfig | RowwiseInt8Config | dict[str, Any]
     return quantizer
 
 
+def _in_order(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts the names of weights as transformers reads them: layer 2 before layer 11."""
+    return [(0, int(one), "") if one.isdigit() else (1, 0, one) for one in name.split(".")]
+
+
 def _is_int8_vocabulary(layer: Any) -> bool:
     return type(layer).__name__ == "Int8Embedding"
-
-
-def _quantized_bytes(layer: Any) -> int | None:
-    """What the weight of a quantized layer takes with its scales; None for others."""
-    kind = type(layer).__name__
-    if kind not in ("Linear8bitLt", "Linear4bit", "Int8Linear"):
-        return None
-    numbers: int = layer.in_features * layer.out_features
-    if kind == "Int8Linear":
-        return numbers  # its scales are a buffer of their own
-    if kind == "Linear8bitLt":
-        return numbers + 4 * int(layer.out_features)  # one float32 for each row
-    blocks = math.ceil(numbers / _BLOCK)
-    scales = 4 * blocks
-    if layer.weight.compress_statistics:
-        scales = blocks + 4 * math.ceil(blocks / _SCALE_BLOCK) + _SCALE_CODE_BYTES + 4
-    return math.ceil(numbers / 2) + scales + _CODE_BYTES

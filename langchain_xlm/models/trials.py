@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from langchain_xlm.models import placement, values
+from langchain_xlm.models import quantization, values
 from langchain_xlm.models.processor import computes_int8
 from langchain_xlm.models.quiet import quiet_transformers
 
@@ -133,7 +133,7 @@ def _multiply(device: str, bits: str) -> str:
     """Multiply with a quantized layer; say what is wrong with its product."""
     import torch
 
-    placement.import_bitsandbytes()
+    quantization.import_bitsandbytes()
     import bitsandbytes
 
     library: Any = bitsandbytes.nn

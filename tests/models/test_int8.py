@@ -12,12 +12,12 @@ import torch
 
 from langchain_xlm import XLMEmbeddings
 from langchain_xlm.errors import IncompatibleModelError
-from langchain_xlm.models import int8, placement
+from langchain_xlm.models import dtypes, int8, quantization
 from langchain_xlm.models.config import LoadSpec, Task
 from langchain_xlm.models.int8 import Int8Embedding, Int8Linear, quantize_rows
 from langchain_xlm.models.loading import load_model
-from langchain_xlm.models.placement import ROWWISE_INT8, quantizer_of, uses_rowwise_int8
 from langchain_xlm.models.processor import computes_int8
+from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of, uses_rowwise_int8
 
 Checkpoints = Callable[..., Path]
 READERS = ["xlm", "xlm-roberta", "xlm-roberta-xl", "xmod", "bert"]
@@ -99,7 +99,7 @@ def test_a_vocabulary_that_is_also_the_output_stays_exact(checkpoints: Checkpoin
     from transformers import AutoModelForMaskedLM
 
     folder = checkpoints("xlm-roberta")
-    options = {"quantization_config": placement._rowwise_int8(None), "dtype": torch.float32}
+    options = {"quantization_config": quantization._rowwise_int8(None), "dtype": torch.float32}
     model = AutoModelForMaskedLM.from_pretrained(folder, **options)
     vocabulary, output = model.get_input_embeddings(), model.get_output_embeddings()
     assert type(vocabulary) is torch.nn.Embedding
@@ -176,14 +176,14 @@ def test_a_head_stays_exact(checkpoints: Checkpoints) -> None:
 
 
 def test_where_the_layers_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "computes_int8", lambda: True)
+    monkeypatch.setattr(quantization, "computes_int8", lambda: True)
     assert uses_rowwise_int8(spec("starter", quantization="8bit"), "cpu")
     assert not uses_rowwise_int8(spec("starter", quantization="4bit"), "cpu")
     own = '{"load_in_8bit": true}'
     assert not uses_rowwise_int8(spec("starter", quantization=own), "cpu")
     assert not uses_rowwise_int8(spec("starter", quantization="8bit", device=None), "cuda:0")
     assert not uses_rowwise_int8(spec("starter", "seq2seq", quantization="8bit"), "cpu")
-    monkeypatch.setattr(placement, "computes_int8", lambda: False)
+    monkeypatch.setattr(quantization, "computes_int8", lambda: False)
     assert not uses_rowwise_int8(spec("starter", quantization="8bit"), "cpu")
 
 
@@ -192,8 +192,8 @@ def test_auto_is_16_bits_on_a_cpu_where_it_pays(
     native: bool, expected: torch.dtype, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = checkpoints("xlm-roberta")
-    monkeypatch.setattr(placement, "computes_bfloat16", lambda: native)
+    monkeypatch.setattr(dtypes, "computes_bfloat16", lambda: native)
     assert load_model(spec(folder)).model.dtype == torch.float32  # small: nothing to gain
-    monkeypatch.setattr(placement, "_BFLOAT16_FROM", 1000)
+    monkeypatch.setattr(dtypes, "_BFLOAT16_FROM", 1000)
     assert load_model(spec(folder)).model.dtype == expected
     assert load_model(spec(folder, dtype="float32")).model.dtype == torch.float32
