@@ -321,6 +321,34 @@ def compare(
                 yield {**case, "planned": planned, "measured": found}
 
 
+def machine_of() -> dict[str, Any]:
+    """Name where and with what something is measured.
+
+    Returns:
+        Processor, what it computes, GPU, and versions.
+    """
+    import bitsandbytes
+    import torch
+    import transformers
+
+    from langchain_xlm.models.processor import computes_bfloat16, computes_int8
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    fields = dict(line.replace("\t", "").split(": ", 1) for line in lines if ": " in line)
+    return {
+        "processor": fields.get("model name", platform.processor() or platform.machine()),
+        "family": " ".join(f"{name} {fields[name]}" for name in ("cpu family", "model") if fields),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16_units": computes_bfloat16(),
+        "int8_units": computes_int8(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "bitsandbytes": bitsandbytes.__version__,
+    }
+
+
 def main() -> None:
     """Compare plan and measurement, and write both into the site."""
     parser = argparse.ArgumentParser()
@@ -333,18 +361,8 @@ def main() -> None:
     if given.case:
         print(json.dumps(measure(*given.case)))
         return
-    import bitsandbytes
-    import torch
-    import transformers
-
-    gpu = torch.cuda.is_available()
-    machine = {
-        "processor": platform.machine(),
-        "device": torch.cuda.get_device_name() if gpu else None,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "bitsandbytes": bitsandbytes.__version__,
-        "load": {"batch": BATCH, "length": LENGTH, "new_tokens": NEW_TOKENS, "beams": BEAMS},
+    machine = machine_of() | {
+        "load": {"batch": BATCH, "length": LENGTH, "new_tokens": NEW_TOKENS, "beams": BEAMS}
     }
     old = json.loads(given.json.read_text("utf-8"))["cases"] if given.json.exists() else []
     kinds, settings = given.families or list(SHAPES), given.setting or list(SETTINGS)

@@ -62,6 +62,25 @@ def merge(
     path.write_text(json.dumps({"machine": machine, "cases": rows}, indent=1) + "\n", "utf-8")
 
 
+def where_of(machine: dict[str, Any]) -> str:
+    """Name a machine without a GPU.
+
+    Args:
+        machine: What `benchmarks.memory.machine_of` gave.
+
+    Returns:
+        The processor and what it has units for.
+    """
+    units = [
+        f"with{'' if machine[f'{name}_units'] else 'out'} {name} units"
+        for name in ("bfloat16", "int8")
+    ]
+    return (
+        f"{machine['processor']} ({machine['family']}, {machine['instructions']},"
+        f" {', '.join(units)}), no GPU"
+    )
+
+
 def table(figures: dict[str, Any]) -> str:
     """Write the whole part of the page.
 
@@ -73,7 +92,7 @@ def table(figures: dict[str, Any]) -> str:
     """
     machine, rows = figures["machine"], figures["cases"]
     load = machine["load"]
-    where = machine["device"] or f"{machine['processor']} without a GPU"
+    where = machine["device"] or where_of(machine)
     versions = [f"{name} {machine[name]}" for name in ("torch", "transformers", "bitsandbytes")]
     worst = [max(rows, key=lambda row: abs(error_of(row, name))) for name in WHAT]
     named = [
@@ -82,8 +101,9 @@ def table(figures: dict[str, Any]) -> str:
     ]
     within = sum(all(abs(error_of(row, name)) <= 0.1 for name in WHAT) for row in rows)
     lines = [
-        f"{where}, {', '.join(versions)}; MiB; {load['batch']} texts of {load['length']} tokens,",
-        f"{load['new_tokens']} written with {load['beams']} beams.",
+        f"{where}; {', '.join(versions)}; MiB;",
+        f"{load['batch']} texts of {load['length']} tokens, {load['new_tokens']} written with"
+        f" {load['beams']} beams.",
         "",
         "| family | setting | weights: plan | measured | | loading: plan | measured | |"
         " running: plan | measured | |",

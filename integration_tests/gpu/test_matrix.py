@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 
-from langchain_xlm import XLMEmbeddings, set_memory_budget, unload_models
+from benchmarks.gpu import BATCH, BEAMS, LENGTH, NEW_TOKENS, SETTINGS, measure
+from benchmarks.real_sizes import SIZES, make_checkpoint
+from langchain_xlm import (
+    XLMEmbeddings,
+    XLMTranslationTool,
+    plan_memory,
+    set_memory_budget,
+    unload_models,
+)
 from langchain_xlm.errors import InsufficientMemoryError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.footprint import expected_bytes, model_bytes
 from langchain_xlm.models.loading import load_model
-from tests import tiny_tokenizers as tokenizers
 from tests.models.test_loading import SENTENCE, TASKS
 from tests.models.test_matrix import BOUNDS, PRECISIONS, WHOLE_ONLY, error_of, split
 from tests.tiny import KINDS
@@ -98,50 +105,52 @@ def test_families_kept_whole_go_where_there_is_room(kind: str, checkpoints: Chec
         load(gpu0="1KiB", cpu="1KiB")
 
 
-def xlm_roberta(folder: Path, *, width: int, layers: int, heads: int, inner: int) -> None:
-    import torch
-    from transformers import XLMRobertaConfig, XLMRobertaModel
-
-    tokenizers.xlm_roberta_tokenizer(folder, window=512)
-    config = XLMRobertaConfig(
-        vocab_size=250_002, hidden_size=width, num_hidden_layers=layers, intermediate_size=inner,
-        num_attention_heads=heads, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    XLMRobertaModel(config, add_pooling_layer=False).to(torch.bfloat16).save_pretrained(folder)
-
-
-SIZES = {
-    "base": {"width": 768, "layers": 12, "heads": 12, "inner": 3072},
-    "large": {"width": 1024, "layers": 24, "heads": 16, "inner": 4096},
-    "xl": {"width": 2560, "layers": 36, "heads": 32, "inner": 10240},
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [{"dtype": "bfloat16"}, *PRECISIONS.values()], ids=str)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("way", PRECISIONS.values(), ids=PRECISIONS)
+@pytest.mark.parametrize("name", SIZES)
 def test_real_sizes_hold_what_is_expected_and_give_it_back(
-    size: str, way: dict[str, str], tmp_path: Path
+    name: str, way: dict[str, str], tmp_path: Path
 ) -> None:
     import torch
 
-    xlm_roberta(tmp_path, **SIZES[size])
+    size = SIZES[name]
+    make_checkpoint(size, tmp_path, torch.bfloat16)
     before = torch.cuda.memory_allocated()
-    spec = LoadSpec("encoder", str(tmp_path), device="cuda:0", **way)  # type: ignore[arg-type]
-    model = XLMEmbeddings(model=str(tmp_path), device="cuda:0", **way)  # type: ignore[arg-type]
-    model.embed_documents(["some words about the weather"] * 64)
+    options: dict[str, Any] = {"model": str(tmp_path), "device": "cuda:0", **way}
+    if size.task == "seq2seq":
+        tool = XLMTranslationTool(**options, num_beams=1, max_new_tokens=8)
+        tool.invoke({"text": SENTENCE, "target_language": "de", "source_language": "en"})
+    else:
+        XLMEmbeddings(**options).embed_documents(["some words about the weather"] * 64)
     held = torch.cuda.memory_allocated() - before
+    task = "seq2seq" if size.task == "seq2seq" else "encoder"
+    spec = LoadSpec(task, str(tmp_path), device="cuda:0", **way)  # type: ignore[arg-type]
     assert expected_bytes(spec) == pytest.approx(held, rel=0.1)
     unload_models()
     assert torch.cuda.memory_allocated() - before < 2**20
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("name", SIZES)
+def test_plan_of_real_sizes_is_within_a_tenth_of_what_runs(
+    name: str, setting: str, tmp_path: Path
+) -> None:
+    import torch
+
+    make_checkpoint(SIZES[name], tmp_path, torch.bfloat16)
+    plan = plan_memory(tmp_path, batch=BATCH, length=LENGTH, new_tokens=NEW_TOKENS, beams=BEAMS)
+    planned = next(each for each in plan.settings if each.setting == setting)
+    found = measure(tmp_path, SIZES[name], setting, "cuda:0")
+    assert planned.weights.total == pytest.approx(found["held"], rel=0.1)
+    assert planned.running_bytes == pytest.approx(found["peak"], rel=0.1)
+
+
+@pytest.mark.slow
 def test_batches_halve_on_a_full_device(tmp_path: Path) -> None:
     import torch
 
-    xlm_roberta(tmp_path, **SIZES["base"])
+    make_checkpoint(SIZES["xlm-roberta-base"], tmp_path, torch.bfloat16)
     texts = [f"text {number} " + "word " * 300 for number in range(256)]
     model = XLMEmbeddings(model=str(tmp_path), device="cuda:0")
     wanted = torch.tensor(model.embed_documents(texts))
