@@ -13,7 +13,7 @@ from langchain_xlm.engines.recipe import PoolingMode, Purpose, Recipe, read_reci
 from langchain_xlm.engines.rows import cut_to_window
 from langchain_xlm.errors import IncompatibleModelError, InputError, InputTooLongError
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.files import find_file, read_json, read_json_value
+from langchain_xlm.models.files import find_file, pin, read_json, read_json_value
 from langchain_xlm.models.footprint import model_bytes
 from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of
 from langchain_xlm.runtime.batching import Unit
@@ -88,6 +88,8 @@ class EncoderSession:
         from langchain_xlm.engines.states import StateReader
         from langchain_xlm.models.loading import load_model
 
+        # Recipe and weights of one commit, whatever happens on the hub in between.
+        spec = pin(spec)
         recipe = load_recipe(spec)
         loaded = load_model(spec)
         self._loaded = loaded

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from langchain_xlm.engines.decoding import Plan
 from langchain_xlm.errors import ConfigurationError, ModelLoadError
-from langchain_xlm.models import backends, device_maps
 from langchain_xlm.models.backends import CTRANSLATE2, TORCH, Backend
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.converted import family_here, load_converted
+from langchain_xlm.models.converted import family_here, is_better_converted, load_converted
 from langchain_xlm.models.generation_defaults import complete_defaults
-from langchain_xlm.models.loading import LoadedCheckpoint, computes_in_float32, load_model
+from langchain_xlm.models.loading import LoadedCheckpoint, load_model
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -71,21 +70,12 @@ def open_model(spec: LoadSpec) -> OpenedModel:
     if spec.backend == CTRANSLATE2:
         family_here(spec)
         return _open_converted(spec)
-    if spec.backend == "auto" and _is_better_converted(spec):
+    if spec.backend == "auto" and is_better_converted(spec):
         try:
             return _open_converted(spec)
         except (ConfigurationError, ModelLoadError) as error:
             _log.warning("%s runs on torch instead: %s", spec.model, error)
     return _open_with_torch(spec)
-
-
-def _is_better_converted(spec: LoadSpec) -> bool:
-    """Whether CTranslate2 can do what is asked, and does it faster."""
-    if next(backends.obstacles(spec), None) is not None or not device_maps.is_for_cpu(spec):
-        return False
-    family = family_here(spec)
-    # It is faster than torch in 8 and in 32 bits, but not than torch in bfloat16.
-    return family is not None and (spec.quantization == "8bit" or computes_in_float32(spec, family))
 
 
 def _open_converted(spec: LoadSpec) -> OpenedModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from langchain_xlm.models.backends import Backend
 from langchain_xlm.models.config import Task
 from langchain_xlm.models.fitting import Fit, Placement
 from langchain_xlm.models.machine import Device
@@ -21,6 +22,9 @@ class SettingPlan:
         setting: `"float32"`, `"bfloat16"`, `"8bit"`, `"4bit"`, or `"as saved"` for a checkpoint
             that is saved quantized.
         rest_dtype: The dtype of all that is not quantized.
+        backend: What `backend="auto"` would run it with on the first device. The figures are those
+            of torch in any case.
+        converting_bytes: What making the copy for CTranslate2 takes, once; 0 for torch.
         weights: The weights, by what they are.
         activations_bytes: What intermediate results take at the highest point, beside the cache.
         cache_bytes: Keys and values at the end of generation; 0 for a model that writes nothing.
@@ -33,6 +37,8 @@ class SettingPlan:
 
     setting: str
     rest_dtype: str
+    backend: Backend
+    converting_bytes: int
     weights: WeightBytes
     activations_bytes: int
     cache_bytes: int

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.models import checks, files, values
+from langchain_xlm.models.backends import CTRANSLATE2, TORCH
 from langchain_xlm.models.config import LoadSpec, Task
 from langchain_xlm.models.dtypes import default_dtype
 from langchain_xlm.models.families import FAMILIES, Family, families_of
@@ -181,9 +182,12 @@ def _setting_plans(
         weights = skeleton.weight_bytes()
         loading = weights.total if saved else skeleton.loading_bytes(saved_dtype)
         peak = max(loading, weights.total + run.activations + run.cache)
+        converting = _converting_bytes(wanted, main)
         plan = SettingPlan(
             setting=name,
             rest_dtype=str(dtype).removeprefix("torch."),
+            backend=CTRANSLATE2 if converting else TORCH,
+            converting_bytes=converting,
             weights=weights,
             activations_bytes=run.activations,
             cache_bytes=run.cache,
@@ -193,6 +197,15 @@ def _setting_plans(
             placement=find_placement(skeleton, family, devices, peak),
         )
         yield plan, exact.parameters()
+
+
+def _converting_bytes(spec: LoadSpec, main: Device) -> int:
+    """What a copy for CTranslate2 takes to be made where `backend="auto"` would; else 0."""
+    from langchain_xlm.models.converted import converting_bytes, is_better_converted
+
+    if spec.task != "seq2seq" or main.kind != "cpu" or not is_better_converted(spec):
+        return 0
+    return converting_bytes(spec)
 
 
 def _rest_dtype(
@@ -245,6 +258,12 @@ def _notes(plans: Sequence[SettingPlan]) -> Iterator[str]:
                 f"{name} takes only {saving:.0%} off the weights ({_mib(exact.weights.total)} ->"
                 f" {_mib(plan.weights.total)}){stays if in_full else ''}."
             )
+    if converted := [plan for plan in plans if plan.converting_bytes]:
+        yield (
+            f"backend='auto' runs {' and '.join(plan.setting for plan in converted)} with"
+            " CTranslate2 here, and the figures are those of torch. Making its copy takes up to"
+            f" {_mib(max(plan.converting_bytes for plan in converted))}, once."
+        )
     half = by_name.get("bfloat16")
     worse = [
         name

@@ -6,15 +6,17 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from langchain_xlm.errors import ConfigurationError, ModelLoadError
+from langchain_xlm.errors import ConfigurationError, InsufficientMemoryError, ModelLoadError
 from langchain_xlm.models import conversion, converted
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.converted import family_here, load_converted
+from langchain_xlm.models.converted import converting_bytes, family_here, load_converted
+from langchain_xlm.models.footprint import expected_bytes
 
 Checkpoints = Callable[..., Path]
 
@@ -150,6 +152,36 @@ def test_a_full_disk_is_an_error_with_advice(
     spec = spec_of(checkpoints("nllb"), cache_dir=str(tmp_path))
     with pytest.raises(ModelLoadError, match=r"No space left.*HF_ASSETS_CACHE"):
         load_converted(spec)
+
+
+def test_a_copy_that_would_not_fit_is_not_made(
+    checkpoints: Checkpoints,
+    tmp_path: Path,
+    conversions: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Told of little memory, as in a small container."""
+    from langchain_xlm.engines.opening import open_model
+    from langchain_xlm.models.machine import Device
+
+    spec = LoadSpec("seq2seq", str(checkpoints("nllb")), cache_dir=str(tmp_path), dtype="float32")
+    needed = converting_bytes(spec)
+    weights = expected_bytes(spec)
+    assert 2 * weights < needed < 3 * weights
+    small = Device("cpu", "x86_64", 2**40, needed)  # a tenth of it is kept back
+    monkeypatch.setattr(converted, "find_devices", lambda: (small,))
+    opened = open_model(spec)
+    assert opened.backend == "torch"
+    assert "runs on torch instead" in caplog.text
+    with pytest.raises(InsufficientMemoryError, match="making its copy for CTranslate2") as caught:
+        open_model(replace(spec, backend="ctranslate2"))
+    assert (caught.value.needed_bytes, caught.value.free_bytes) == (needed, needed)
+    assert not conversions
+    roomy = Device("cpu", "x86_64", 2**40, 2 * needed)
+    monkeypatch.setattr(converted, "find_devices", lambda: (roomy,))
+    assert open_model(spec).backend == "ctranslate2"
+    assert len(conversions) == 1
 
 
 def test_quantized_weights_are_not_converted(checkpoints: Checkpoints, tmp_path: Path) -> None:

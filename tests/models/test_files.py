@@ -72,6 +72,22 @@ def test_revision_chooses_the_weights(
         assert torch.equal(weight, loaded.model.state_dict()[name])
 
 
+def test_recipe_and_weights_are_of_one_commit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from langchain_xlm.engines import encoder_session
+
+    real = encoder_session.load_recipe
+
+    def moving(spec: LoadSpec) -> Any:
+        recipe = real(spec)
+        # Somebody updates the cache between the two.
+        (cache / "models--owner--name" / "refs" / "main").write_text(OLD)
+        return recipe
+
+    monkeypatch.setattr(encoder_session, "load_recipe", moving)
+    session = encoder_session.EncoderSession(hub(cache, local_files_only=True))
+    assert session.info.revision == NEW
+
+
 def test_what_is_not_in_the_cache_is_not_found(cache: Path) -> None:
     for spec, sentence in (
         (hub(cache, "owner/other"), "HF_HUB_OFFLINE"),

@@ -14,6 +14,7 @@ from transformers import BitsAndBytesConfig
 from langchain_xlm import plan_memory
 from langchain_xlm.errors import ConfigurationError, ModelLoadError, ModelNotFoundError
 from langchain_xlm.models.config import LoadSpec
+from langchain_xlm.models.converted import is_better_converted
 from langchain_xlm.models.headers import read_headers
 from langchain_xlm.models.loading import load_model
 from langchain_xlm.models.processor import computes_int8
@@ -79,6 +80,27 @@ def test_own_8_bits_take_the_vocabulary_and_load_in_parts(
     # The vocabulary is first made float32 as a whole.
     whole = small.weights.vocabulary + 3 * 4 * rows * width
     assert again.loading_bytes >= max(whole, small.loading_bytes)
+
+
+def test_plan_tells_the_backend(checkpoints: Checkpoints) -> None:
+    pytest.importorskip("ctranslate2")
+    folder = checkpoints("nllb")
+    plan = plan_memory(folder, length=16, batch=1)
+    taken = {each.setting: each.backend for each in plan.settings}
+    for setting, backend in taken.items():
+        spec = LoadSpec("seq2seq", str(folder), **SETTINGS[setting])
+        assert (backend == "ctranslate2") == is_better_converted(spec)
+    assert taken["float32"] == taken["8bit"] == "ctranslate2"
+    assert taken["bfloat16"] == taken["4bit"] == "torch"
+    exact = plan.settings[0]
+    assert exact.converting_bytes > 2 * exact.weights.total
+    assert any("runs float32 and 8bit with CTranslate2" in note for note in plan.notes)
+    # On a GPU, and for what reads texts, it is torch.
+    for other in (
+        plan_memory(folder, length=16, gpus=["8GiB"]),
+        plan_memory(checkpoints("xlm-roberta"), length=16),
+    ):
+        assert {each.backend for each in other.settings} == {"torch"}
 
 
 def test_nothing_is_read_but_config_and_headers(
