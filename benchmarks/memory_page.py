@@ -101,7 +101,8 @@ def table(figures: dict[str, Any]) -> str:
     ]
     within = sum(all(abs(error_of(row, name)) <= 0.1 for name in WHAT) for row in rows)
     lines = [
-        f"{where}; {', '.join(versions)}; MiB;",
+        f"{where};",
+        f"{', '.join(versions)}; MiB;",
         f"{load['batch']} texts of {load['length']} tokens, {load['new_tokens']} written with"
         f" {load['beams']} beams.",
         "",

@@ -35,6 +35,7 @@ OUTSIDE = "tr"
 PIECES, WIDTH = 250_002, 768
 """Of XLM-R-base."""
 _COUNTED = 30_000
+_SENTENCES, _PAIRS = 400, 500
 _TATOEBA = {"de": "deu", "ja": "jpn"}
 _NTREX = {"en": "eng-US", "de": "deu", "ja": "jpn", "tr": "tur"}
 
@@ -140,9 +141,9 @@ def judge(folder: Path, data: Path) -> dict[str, float]:
         data: The folder of texts.
 
     Returns:
-        Per cent: translations of English that are found among 1,997 sentences, in both
-        directions, and the rank correlation with people's judgements (JSTS); tokens for each text
-        of the languages, and of the one outside.
+        Per cent: translations of English that are found among `_SENTENCES`, in both directions, and
+        the rank correlation with people's judgements (JSTS, `_PAIRS`); tokens for each text of the
+        languages, and of the one outside.
     """
     from scipy.stats import spearmanr
     from tokenizers import Tokenizer
@@ -151,7 +152,7 @@ def judge(folder: Path, data: Path) -> dict[str, float]:
     news = {
         language: (data / "eval" / "ntrex" / f"newstest2019-ref.{name}.txt")
         .read_text("utf-8")
-        .splitlines()
+        .splitlines()[:_SENTENCES]
         for language, name in _NTREX.items()
     }
     vectors = {language: embedded(folder, texts) for language, texts in news.items()}
@@ -166,7 +167,7 @@ def judge(folder: Path, data: Path) -> dict[str, float]:
     rows = [
         line.split("\t")
         for line in (data / "eval" / "jsts" / "test.tsv").read_text("utf-8").splitlines()
-    ]
+    ][:_PAIRS]
     left, right_side = (embedded(folder, [row[at] for row in rows]) for at in (1, 2))
     scores = [float(row[0]) for row in rows]
     found["jsts"] = 100 * float(spearmanr((left * right_side).sum(1), scores)[0])
@@ -227,13 +228,11 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as work:
         whole = Path(shutil.copytree(STARTER, Path(work) / "whole"))
-        often = trim(Path(work) / "often", counts, at_least=5)
         folders = {
             "whole, 32 bits": whole,
             "whole, 8 bits": in_8_bits(Path(work) / "whole-8", whole),
             "used once or more, 32 bits": trim(Path(work) / "used", counts, at_least=1),
-            "used five times or more, 32 bits": often,
-            "used five times or more, 8 bits": in_8_bits(Path(work) / "often-8", often),
+            "used five times or more, 32 bits": trim(Path(work) / "often", counts, at_least=5),
         }
         for name, folder in folders.items():
             config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -242,11 +241,15 @@ def main() -> None:
             row["bytes"] *= row["pieces"]
             rows.append(row | judge(folder, given.data))
             print(rows[-1], flush=True)
+            write_json(given.json.with_suffix(".part.json"), rows)
+    given.json.with_suffix(".part.json").unlink()
     figures = {
         "machine": machine_of(),
         "languages": LANGUAGES,
         "outside": OUTSIDE,
-        "sentences": _COUNTED,
+        "counted": _COUNTED,
+        "sentences": _SENTENCES,
+        "pairs": _PAIRS,
         "shape": {"pieces": PIECES, "width": WIDTH},
         "tokenizers": tokenizers,
         "rows": rows,

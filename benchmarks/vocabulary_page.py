@@ -29,9 +29,9 @@ def table(figures: dict[str, Any]) -> str:
     size = 4 * shape["pieces"] * shape["width"]
     lines = [
         f"{where_of(figures['machine'])}. The starter's encoder; pieces used in"
-        f" {figures['sentences']:,} sentences each of",
-        f"{', '.join(figures['languages'])}. Retrieval among 1,997 news sentences, both"
-        " directions, per cent.",
+        f" {figures['counted']:,} sentences each of",
+        f"{', '.join(figures['languages'])}. Retrieval among {figures['sentences']} news sentences"
+        f" in both directions, and rank correlation on {figures['pairs']} pairs, per cent.",
         "",
         "| pieces | number | MiB | "
         + " | ".join(f"en-{language}" for language in kept)

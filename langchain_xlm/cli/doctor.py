@@ -65,7 +65,8 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str, str]]:
         for trial in found.trials:
             if trial.device == device.name:
                 state = "[green]works[/]" if trial.works else "[yellow]no[/]"
-                yield f"  {trial.kind} {trial.name}", state, escape(trial.reason or trial.by)
+                remark = "; ".join(one for one in (trial.by, trial.remark) if one)
+                yield f"  {trial.kind} {trial.name}", state, escape(trial.reason or remark)
     size = "empty" if found.cache_bytes is None else f"{found.cache_bytes / 2**30:,.1f} GiB"
     yield "hub cache", size, escape(found.cache_path)
     advice = found.recommended
@@ -73,6 +74,6 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str, str]]:
     yield (
         "[bold]recommended[/]",
         f"device='{advice.device}'",
-        f"dtype='auto', which is {advice.dtype} here. Largest model in millions of parameters:"
-        f" {largest}. langchain-xlm plan MODEL tells for one.",
+        f"dtype='auto', which is {advice.dtype} here.\nMillions of parameters that fit: {largest}."
+        "\nlangchain-xlm plan MODEL tells for one.",
     )

@@ -88,13 +88,17 @@ def _show(plan: MemoryPlan) -> None:
     left_out = {re.sub(r"\.\d+\.", ".*.", name) for s in plan.settings for name in s.left_out}
     if left_out:
         console.print(f"Never quantized: {', '.join(sorted(left_out))}", markup=False)
+    chosen = next((one for one in plan.settings if one.setting == plan.recommended), None)
+    backend = f", on {chosen.backend}" if chosen and plan.task == "seq2seq" else ""
     console.print(
-        f"Recommended for {plan.devices[0].name}: {_advice(plan.recommended)}", markup=False
+        f"Recommended for {plan.devices[0].name}: {_advice(plan.recommended)}{backend}",
+        markup=False,
     )
 
 
 def _amounts(plan: MemoryPlan) -> Table:
-    writing = f", {plan.new_tokens} written, {plan.beams} beams" if plan.new_tokens else ""
+    beams = f"{plan.beams} beam{'' if plan.beams == 1 else 's'}"
+    writing = f", {plan.new_tokens} written, {beams}" if plan.new_tokens else ""
     table = _table(f"MiB for {plan.batch} texts of {plan.length} tokens{writing}")
     for title in ("weights", "vocabulary", "activations", "cache", "loading", "peak"):
         table.add_column(title, justify="right")

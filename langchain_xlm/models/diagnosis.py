@@ -30,7 +30,7 @@ _OPTIONAL = {
     "mteb": "MTEB",
     "ctranslate2": "CTranslate2",
     "matplotlib": "pictures of attention",
-    "flash-attn": "attn_implementation='flash_attention_2'",
+    "flash-attn": "attention flash_attention_2",
 }
 # Bytes for each parameter, by how it is loaded.
 _ITEM_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.0, "4bit": 0.6}

@@ -11,14 +11,21 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from langchain_xlm.errors import ModelLoadError, UnsupportedLanguageError, XLMError
+from langchain_xlm.errors import ModelLoadError, XLMError
 from langchain_xlm.models import checks, device_maps, files, placement
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import Family, find_family
 from langchain_xlm.models.memory import freed_at_once
 from langchain_xlm.models.quiet import quiet_transformers
 from langchain_xlm.models.skeleton import auto_class
-from langchain_xlm.text.languages import ModelLanguages, find_language
+from langchain_xlm.models.vocabularies import (
+    fixed_language,
+    language_tokens,
+    languages_of,
+    pieces_of,
+    window_of,
+)
+from langchain_xlm.text.languages import ModelLanguages
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +49,6 @@ _log = logging.getLogger("langchain_xlm")
 # `from_pretrained` replaces functions of torch and methods of its own classes while it runs: two
 # at once leave weights untied, or report tied weights as missing.
 _one_at_a_time = threading.Lock()
-# Tokenizers write about 1e30 where no limit is set.
-_LONGEST_WINDOW = 1_000_000
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -118,10 +123,10 @@ def load_model(spec: LoadSpec) -> LoadedModel:
     files.find_weights(spec)
     with _one_at_a_time, quiet_transformers():
         tokenizer = _load_tokenizer(spec)
-        vocabulary = _vocabulary(tokenizer)
+        vocabulary = pieces_of(tokenizer)
         family = find_family(settings["model_type"], vocabulary, task=spec.task, model=spec.model)
         model, report = _load_weights(spec, family)
-    tokens = _language_tokens(family, vocabulary)
+    tokens = language_tokens(family, vocabulary)
     checks.check_loaded_weights(spec, settings, report)
     device_maps.check_offload(spec, model)
     checks.check_vocabulary(spec, model, tokenizer, tokens)
@@ -154,10 +159,10 @@ def load_checkpoint(spec: LoadSpec) -> LoadedCheckpoint:
     placement.check_packages(spec, settings)
     with _one_at_a_time, quiet_transformers():
         tokenizer = _load_tokenizer(spec)
-        vocabulary = _vocabulary(tokenizer)
+        vocabulary = pieces_of(tokenizer)
         family = find_family(settings["model_type"], vocabulary, task=spec.task, model=spec.model)
         config = _load_config(spec)
-    tokens = _language_tokens(family, vocabulary)
+    tokens = language_tokens(family, vocabulary)
     return LoadedCheckpoint(**_described(asked, spec, tokenizer, config, family, tokens))
 
 
@@ -175,13 +180,13 @@ def _described(
         "tokenizer": tokenizer,
         "config": config,
         "family": family,
-        "languages": _languages(spec, family, tokens),
+        "languages": languages_of(spec, family, tokens),
         "language_tokens": tokens,
         "revision": _version() if spec.is_starter else spec.revision,
-        "window": _window(config, tokenizer, family),
-        "fixed_source": _fixed_language(tokenizer, "source_lang"),
+        "window": window_of(config, tokenizer, family),
+        "fixed_source": fixed_language(tokenizer, "source_lang"),
         # A checkpoint with tokens for its targets has several, whatever its tokenizer says.
-        "fixed_target": None if tokens else _fixed_language(tokenizer, "target_lang"),
+        "fixed_target": None if tokens else fixed_language(tokenizer, "target_lang"),
     }
 
 
@@ -336,48 +341,6 @@ def _keep_one_adapter(spec: LoadSpec, config: PreTrainedConfig) -> None:
             ", ".join(languages),
         )
     config.languages = [config.default_language]
-
-
-def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    # M2M100 keeps its language tokens out of `get_vocab`.
-    return {*tokenizer.get_vocab(), *getattr(tokenizer, "lang_token_to_id", ())}
-
-
-def _language_tokens(family: Family, vocabulary: Collection[str]) -> tuple[str, ...]:
-    naming = family.naming
-    if naming is None:
-        return ()
-    return tuple(sorted(token for token in vocabulary if naming.code_of(token) is not None))
-
-
-def _languages(spec: LoadSpec, family: Family, tokens: tuple[str, ...]) -> ModelLanguages | None:
-    if family.naming is None or not tokens:
-        return None
-    return ModelLanguages.from_vocabulary(family.naming, tokens, spec.model)
-
-
-def _fixed_language(tokenizer: PreTrainedTokenizerBase, side: str) -> str | None:
-    """The one language of a Marian checkpoint on this side; None for groups ("ROMANCE", "mul")."""
-    name = getattr(tokenizer, side, None)
-    if not isinstance(name, str):
-        return None
-    try:
-        language = find_language(name)
-    except UnsupportedLanguageError:
-        return None
-    return None if language.name.endswith("languages") else language.tag
-
-
-def _window(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, family: Family) -> int:
-    """Most input tokens: the shorter of what the positions and the tokenizer allow."""
-    reader = getattr(config, "encoder", config)
-    limits = []
-    positions = getattr(reader, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        limits.append(positions - family.position_offset)
-    if 0 < tokenizer.model_max_length < _LONGEST_WINDOW:
-        limits.append(tokenizer.model_max_length)
-    return min(limits, default=family.default_window)
 
 
 def _version() -> str:

@@ -17,6 +17,7 @@ from langchain_xlm.models.fitting import find_placement, fit
 from langchain_xlm.models.headers import read_headers
 from langchain_xlm.models.machine import Device, find_devices, stated_devices
 from langchain_xlm.models.memory_plan import MemoryPlan, SettingPlan
+from langchain_xlm.models.processor import computes_bfloat16
 from langchain_xlm.models.quiet import quiet_transformers
 from langchain_xlm.models.skeleton import Skeleton, auto_class, build_skeleton, read_config
 
@@ -119,7 +120,7 @@ def plan_memory(
         devices=devices,
         settings=tuple(plan for plan, _ in plans),
         recommended=_recommended([plan for plan, _ in plans], devices[0]),
-        notes=tuple(_notes([plan for plan, _ in plans])),
+        notes=tuple(_notes([plan for plan, _ in plans], devices[0])),
     )
 
 
@@ -234,11 +235,14 @@ def _unquantized(
 def _recommended(plans: Sequence[SettingPlan], main: Device) -> str | None:
     """The most exact setting that fits; on a GPU from 16 bits on, which are its default."""
     wanted = [plan for plan in plans if main.kind == "cpu" or plan.setting != "float32"]
+    if main.kind == "cpu" and not computes_bfloat16():
+        # A processor that imitates bfloat16 takes many times as long with it.
+        wanted.sort(key=lambda plan: plan.setting == "bfloat16")
     return next((plan.setting for plan in wanted if plan.fits[0].fits), None)
 
 
-def _notes(plans: Sequence[SettingPlan]) -> Iterator[str]:
-    """Where quantization does not pay, in figures."""
+def _notes(plans: Sequence[SettingPlan], main: Device) -> Iterator[str]:
+    """Where quantization does not pay, in figures, and what else the table does not tell."""
     by_name = {plan.setting: plan for plan in plans}
     exact = next((each for each in plans if not each.weights.quantized), None)
     for name in ("8bit", "4bit"):
@@ -265,6 +269,8 @@ def _notes(plans: Sequence[SettingPlan]) -> Iterator[str]:
             f" {_mib(max(plan.converting_bytes for plan in converted))}, once."
         )
     half = by_name.get("bfloat16")
+    is_slow = main.kind == "cpu" and not computes_bfloat16()
+    slow = ". But this processor imitates it, which takes many times as long" if is_slow else ""
     worse = [
         name
         for name in ("8bit", "4bit")
@@ -273,7 +279,7 @@ def _notes(plans: Sequence[SettingPlan]) -> Iterator[str]:
     if half and worse:
         yield (
             f"bfloat16 is smaller than {' and '.join(worse)} here, and loses less:"
-            f" {_mib(half.weights.total)}."
+            f" {_mib(half.weights.total)}{slow}."
         )
 
 

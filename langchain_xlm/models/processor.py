@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-__all__ = ["computes_bfloat16", "computes_int8"]
+__all__ = ["computes", "computes_bfloat16", "computes_int8"]
 
 
 def computes_bfloat16() -> bool:
@@ -31,6 +31,22 @@ def computes_int8() -> bool:
         Whether it does; False on Arm, where the way that uses this has not been measured.
     """
     return not _is_arm() and (_asks("_is_vnni_supported") or _has_amx())
+
+
+def computes(dtype: str) -> bool:
+    """Tell whether the processor multiplies matrices of a dtype itself.
+
+    Args:
+        dtype: `"float32"`, `"bfloat16"` or `"float16"`.
+
+    Returns:
+        Whether it does, as oneDNN says of float16.
+    """
+    import torch
+
+    if dtype == "float16":
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return dtype == "float32" or computes_bfloat16()
 
 
 def _has_amx() -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.models import quantization, values
-from langchain_xlm.models.processor import computes_int8
+from langchain_xlm.models.processor import computes, computes_int8
 from langchain_xlm.models.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 # The product of a layer in 4 bits is off by about a tenth of its size, in 8 bits by a hundredth.
 _TOLERANCE = {"8bit": 0.1, "4bit": 0.4}
 _WIDTH = 64
+_SLOW = "imitated by this processor: much slower than float32"
 # Results of the tiny model are about 1 in size; in 16 bits they are off by a hundredth.
 _NEAR = 0.1
 # Whatever torch, transformers and bitsandbytes raise for what they cannot do.
@@ -48,6 +49,7 @@ class Trial:
         works: Whether it gave a right result.
         reason: Why it does not work; empty where it does.
         by: Which library does it, where that is a question.
+        remark: What to know of it where it works.
     """
 
     device: str
@@ -56,6 +58,7 @@ class Trial:
     works: bool
     reason: str = ""
     by: str = ""
+    remark: str = ""
 
 
 def try_device(device: str) -> tuple[Trial, ...]:
@@ -76,7 +79,10 @@ def _trials(device: str) -> Iterator[Trial]:
     import torch
 
     for name in _DTYPES:
-        yield _tried(device, "dtype", name, partial(_run, device, name, "eager"))
+        found = _tried(device, "dtype", name, partial(_run, device, name, "eager"))
+        # A processor without units for 16 bits takes many times as long as in 32.
+        is_slow = device == "cpu" and name != "float32" and not computes(name)
+        yield replace(found, remark=_SLOW) if found.works and is_slow else found
     half = "float32" if device == "cpu" else "float16"
     # flex_attention compiles itself, which takes a minute on a CPU and is not what is in question.
     with torch.compiler.set_stance("force_eager" if device == "cpu" else "default"):
@@ -84,7 +90,11 @@ def _trials(device: str) -> Iterator[Trial]:
             yield _tried(device, "attention", name, partial(_run, device, half, name))
     for name in _TOLERANCE:
         found = _tried(device, "quantization", name, partial(_multiply, device, name))
-        yield replace(found, by=_quantizers(device, name)) if found.works else found
+        if found.works:
+            found = replace(found, by=_quantizers(device, name))
+            if device == "cpu" and name == "8bit" and not quantization.multiplies_integers():
+                found = replace(found, remark="saves memory, not time: multiplied in float32")
+        yield found
 
 
 def _tried(device: str, kind: str, name: str, work: Callable[[], str]) -> Trial:

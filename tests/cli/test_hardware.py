@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from langchain_xlm.models.processor import computes_bfloat16
+
 
 def test_plan_shows_every_setting_and_where_it_goes(command, checkpoints):
     outcome = command(
@@ -14,7 +16,7 @@ def test_plan_shows_every_setting_and_where_it_goes(command, checkpoints):
         assert word in outcome.out
     assert "16 written, 2 beams" in outcome.out
     assert "Never quantized: lm_head" in outcome.out
-    assert "Recommended for cuda:0: dtype='bfloat16'" in outcome.out
+    assert "Recommended for cuda:0: dtype='bfloat16', on torch" in outcome.out
 
 
 def test_plan_as_json_has_the_sums(command, checkpoints):
@@ -44,6 +46,10 @@ def test_doctor_tries_everything_on_every_device(command):
     assert tried["quantization", "8bit"]["works"]
     assert tried["quantization", "4bit"]["works"]
     assert all(each["works"] or each["reason"] for each in found["trials"])
+    if tried["dtype", "bfloat16"]["device"] == "cpu":
+        imitated = "imitated" in tried["dtype", "bfloat16"]["remark"]
+        assert imitated == (not computes_bfloat16())
+        assert not (imitated and found["recommended"]["dtype"] == "bfloat16")
     assert "bitsandbytes" in tried["quantization", "8bit"]["by"]
     assert found["devices"][-1]["name"] == "cpu"
     assert 0 < found["devices"][-1]["free_bytes"] <= found["devices"][-1]["total_bytes"]

@@ -30,8 +30,9 @@ PRECISIONS: dict[str, dict[str, str]] = {
 # bf16: 8 bits of mantissa, 0.4% a step; a forward pass has about 20 rounded steps in a row.
 # 8bit: a weight is off by at most 1/254 of its row's largest, and activations alike.
 # 4bit: NF4 is off by about 9% of a weight's standard deviation, at each of 12 layers in a row;
-# random weights, unlike trained ones, do not even that out.
-BOUNDS = {"fp32": 0.0, "bf16": 0.2, "8bit": 0.25, "4bit": 0.95}
+# random weights, unlike trained ones, do not even that out: 0.17 (mT5) to 0.69 (XLM) where layers
+# compute in float32, and a little more where in bfloat16. That nothing else is lost is held below.
+BOUNDS = {"fp32": 0.0, "bf16": 0.2, "8bit": 0.25, "4bit": 0.75}
 
 
 def load(folder: Path, kind: str, **options: Any) -> LoadedModel:
@@ -83,6 +84,30 @@ def test_whole(
     error = error_of(run(loaded.model, loaded.tokenizer), exact(kind))
     assert error <= BOUNDS[precision]
     assert error > 0 or precision == "fp32"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_four_bits_lose_nothing_but_what_the_weights_lose(
+    kind: str, checkpoints: Checkpoints
+) -> None:
+    """The whole model with its weights rounded to NF4 gives the same output."""
+    import torch
+    from bitsandbytes.functional import dequantize_4bit
+
+    small = load(checkpoints(kind), kind, quantization="4bit")
+    rounded = load(checkpoints(kind), kind, dtype="float32")
+    layers = 0
+    for name, layer in small.model.named_modules():
+        if type(layer).__name__ == "Linear4bit":
+            # Before it first runs, when some processors bring it into an order of their own.
+            weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            rounded.model.get_submodule(name).weight.data = weight.float()
+            layers += 1
+    assert layers > 0
+    same = run(rounded.model, rounded.tokenizer)
+    is_exact = small.model.dtype == torch.float32
+    bound = 1e-4 if is_exact else BOUNDS["bf16"]
+    assert error_of(run(small.model, small.tokenizer), same) <= bound
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

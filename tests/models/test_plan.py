@@ -103,6 +103,28 @@ def test_plan_tells_the_backend(checkpoints: Checkpoints) -> None:
         assert {each.backend for each in other.settings} == {"torch"}
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_comes_last_where_the_processor_imitates_it(
+    native: bool, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langchain_xlm.models import plan as module
+    from langchain_xlm.models.machine import Device
+
+    folder = checkpoints("bert")
+    monkeypatch.setattr(module, "computes_bfloat16", lambda: native)
+
+    def recommended(free: int) -> str | None:
+        tight = Device("cpu", "x86_64", 2**40, free)
+        monkeypatch.setattr(module, "find_devices", lambda: (tight,))
+        return plan_memory(folder, length=16, batch=1).recommended
+
+    exact, half, *_ = plan_memory(folder, length=16, batch=1).settings
+    assert recommended(2 * exact.peak_bytes) == "float32"
+    # Room for 16 bits, and for what is quantized as far as it is not larger.
+    between = (half.peak_bytes + exact.peak_bytes) / 2
+    assert (recommended(int(between / 0.9)) == "bfloat16") == native
+
+
 def test_nothing_is_read_but_config_and_headers(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
