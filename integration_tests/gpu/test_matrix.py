@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import BATCH, BEAMS, LENGTH, NEW_TOKENS, SETTINGS, measure
-from benchmarks.real_sizes import SIZES, make_checkpoint
+from benchmarks.real_sizes import SIZES, Size, make_checkpoint
 from langchain_xlm import (
     XLMEmbeddings,
     XLMTranslationTool,
@@ -105,18 +106,30 @@ def test_families_kept_whole_go_where_there_is_room(kind: str, checkpoints: Chec
         load(gpu0="1KiB", cpu="1KiB")
 
 
+@pytest.fixture(scope="module", params=SIZES)
+def sized(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Size, Path]]:
+    """A real size, saved in 16 bits; one after the other, since the largest takes 7 GB of disk."""
+    import torch
+
+    folder = tmp_path_factory.mktemp(request.param)
+    make_checkpoint(SIZES[request.param], folder, torch.bfloat16)
+    yield SIZES[request.param], folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("way", PRECISIONS.values(), ids=PRECISIONS)
-@pytest.mark.parametrize("name", SIZES)
 def test_real_sizes_hold_what_is_expected_and_give_it_back(
-    name: str, way: dict[str, str], tmp_path: Path
+    sized: tuple[Size, Path], way: dict[str, str]
 ) -> None:
     import torch
 
-    size = SIZES[name]
-    make_checkpoint(size, tmp_path, torch.bfloat16)
+    size, folder = sized
     before = torch.cuda.memory_allocated()
-    options: dict[str, Any] = {"model": str(tmp_path), "device": "cuda:0", **way}
+    options: dict[str, Any] = {"model": str(folder), "device": "cuda:0", **way}
     if size.task == "seq2seq":
         tool = XLMTranslationTool(**options, num_beams=1, max_new_tokens=8)
         tool.invoke({"text": SENTENCE, "target_language": "de", "source_language": "en"})
@@ -124,24 +137,22 @@ def test_real_sizes_hold_what_is_expected_and_give_it_back(
         XLMEmbeddings(**options).embed_documents(["some words about the weather"] * 64)
     held = torch.cuda.memory_allocated() - before
     task = "seq2seq" if size.task == "seq2seq" else "encoder"
-    spec = LoadSpec(task, str(tmp_path), device="cuda:0", **way)  # type: ignore[arg-type]
+    spec = LoadSpec(task, str(folder), device="cuda:0", **way)  # type: ignore[arg-type]
     assert expected_bytes(spec) == pytest.approx(held, rel=0.1)
     unload_models()
     assert torch.cuda.memory_allocated() - before < 2**20
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", SIZES)
 def test_plan_of_real_sizes_is_within_a_tenth_of_what_runs(
-    name: str, setting: str, tmp_path: Path
+    sized: tuple[Size, Path], setting: str
 ) -> None:
-    import torch
-
-    make_checkpoint(SIZES[name], tmp_path, torch.bfloat16)
-    plan = plan_memory(tmp_path, batch=BATCH, length=LENGTH, new_tokens=NEW_TOKENS, beams=BEAMS)
+    size, folder = sized
+    plan = plan_memory(folder, batch=BATCH, length=LENGTH, new_tokens=NEW_TOKENS, beams=BEAMS)
     planned = next(each for each in plan.settings if each.setting == setting)
-    found = measure(tmp_path, SIZES[name], setting, "cuda:0")
+    found = measure(folder, size, setting, "cuda:0")
     assert planned.weights.total == pytest.approx(found["held"], rel=0.1)
     assert planned.running_bytes == pytest.approx(found["peak"], rel=0.1)
 
