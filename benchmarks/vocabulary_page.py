@@ -28,8 +28,8 @@ def table(figures: dict[str, Any]) -> str:
     shape, tokenizers = figures["shape"], figures["tokenizers"]
     size = 4 * shape["pieces"] * shape["width"]
     lines = [
-        f"{where_of(figures['machine'])}. The starter's encoder; pieces used in"
-        f" {figures['counted']:,} sentences each of",
+        f"{where_of(figures['machine'])}.",
+        f"The starter's encoder; pieces used in {figures['counted']:,} sentences each of",
         f"{', '.join(figures['languages'])}. Retrieval among {figures['sentences']} news sentences"
         f" in both directions, and rank correlation on {figures['pairs']} pairs, per cent.",
         "",

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from benchmarks import vocabulary_page
 from benchmarks.memory_page import FIGURES, PAGE, WHAT, error_of, merge, table, write_page
 
 
@@ -22,6 +23,12 @@ def case(family: str, setting: str, planned: int, measured: int = 100) -> dict[s
 def test_page_shows_the_figures(tmp_path: Path) -> None:
     page = Path(shutil.copy(PAGE, tmp_path / "page.md"))
     write_page(FIGURES, page)
+    assert page.read_text("utf-8") == PAGE.read_text("utf-8")
+
+
+def test_page_shows_the_figures_of_the_vocabulary(tmp_path: Path) -> None:
+    page = Path(shutil.copy(PAGE, tmp_path / "page.md"))
+    vocabulary_page.write_page(vocabulary_page.FIGURES, page)
     assert page.read_text("utf-8") == PAGE.read_text("utf-8")
 
 
