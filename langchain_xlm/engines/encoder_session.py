@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_xlm.engines.encoder_opening import open_encoder
 from langchain_xlm.engines.recipe import PoolingMode, Purpose, Recipe, read_recipe
 from langchain_xlm.engines.rows import cut_to_window
 from langchain_xlm.errors import IncompatibleModelError, InputError, InputTooLongError
@@ -88,6 +87,8 @@ class EncoderSession:
         Args:
             spec: What to load and how.
         """
+        from langchain_xlm.engines.encoder_opening import open_encoder
+
         recipe = load_recipe(spec)
         opened = open_encoder(spec)
         loaded = opened.loaded

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_xlm.models.int8 import quantize_weight
-
 __all__ = ["round_copy"]
 
 
@@ -22,6 +20,8 @@ def round_copy(copy: Any) -> None:
     """
     import torch
     from ctranslate2.specs.model_spec import NumpyVariable, Variable, visit_spec
+
+    from langchain_xlm.models.int8 import quantize_weight
 
     def visit(layer: Any, name: str, value: Any) -> None:
         own = name.rpartition("/")[2]
