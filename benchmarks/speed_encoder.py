@@ -1,10 +1,11 @@
 """How fast texts become vectors, beside what users would pick instead.
 
     python -m benchmarks.speed encoder --out DIR [--parts NAME ...] [--shape base]
-        [--texts 86 512] [--rounds 3] [--slow-rounds 1] [--docs]
+        [--texts 86 512] [--rounds 3] [--slow-rounds 1] [--docs [FOLDER]]
 
-Each part can be run alone; results are merged into `DIR/encoder.json`. `--docs` writes the table
-and charts of the site from it. Peers that are not installed are left out, and named.
+Each part can be run alone; results are merged into `DIR/encoder.json`. `--docs` writes the tables
+and charts of the site from it; `--parts` without a name measures nothing anew. Peers that are not
+installed are left out, and named.
 """
 
 from __future__ import annotations
@@ -339,7 +340,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--peak-size", type=int, default=2048)
     parser.add_argument("--peak-texts", type=int, default=24)
-    parser.add_argument("--docs", action="store_true", help="write table and charts of the site")
+    parser.add_argument(
+        "--docs",
+        nargs="?",
+        const="speed",
+        metavar="FOLDER",
+        help="write tables and charts of the site into docs/figures/FOLDER, one for each machine",
+    )
     given = parser.parse_args(arguments)
     given.out = given.out.absolute()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -358,7 +365,7 @@ def main(arguments: list[str] | None = None) -> None:
         }
         path.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if given.docs:
-        write_page(results)
+        write_page(results, given.docs)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from benchmarks.speed_peers import REFERENCE
 from benchmarks.speed_timing import Result
 
 DOCS = Path(__file__).parent.parent / "docs"
-FIGURES = DOCS / "figures" / "speed"
 SHAPES = {
     "base": "of the shape of xlm-roberta-base",
     "small": "of the shape of multilingual-e5-small",
@@ -19,22 +18,24 @@ SHAPES = {
 }
 
 
-def write_page(results: Result, folder: Path = FIGURES) -> None:
+def write_page(results: Result, name: str) -> None:
     """Write `encoder.json`, `encoder.txt` and the charts.
 
     Args:
         results: Parts of the benchmark by name, as many as there are.
-        folder: Where the files go.
+        name: Folder below `docs/figures`; one for each machine.
     """
+    folder = DOCS / "figures" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "encoder.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     drawn = charts(results)
-    for name, chart in drawn.items():
-        write_chart(chart, folder / f"encoder.{name}.svg")
-    (folder / "encoder.txt").write_text("\n".join(page(results, set(drawn))), encoding="utf-8")
+    for chart_name, chart in drawn.items():
+        write_chart(chart, folder / f"encoder.{chart_name}.svg")
+    text = "\n".join(page(results, set(drawn), name))
+    (folder / "encoder.txt").write_text(text, encoding="utf-8")
 
 
-def page(results: Result, drawn: set[str]) -> Iterator[str]:
+def page(results: Result, drawn: set[str], folder: str) -> Iterator[str]:
     sections = {
         "paths": paths, "query": query, "concurrent": concurrent, "load": load, "start": start,
         "peak": peak, "fidelity": fidelity, "scale": scale, "memory": memory,
@@ -44,7 +45,7 @@ def page(results: Result, drawn: set[str]) -> Iterator[str]:
         if name in results:
             yield from write(results[name])
             if name in drawn:
-                yield f"\n![{name}](figures/speed/encoder.{name}.svg)\n"
+                yield f"\n![{name}](figures/{folder}/encoder.{name}.svg)\n"
     yield from machines(results)
 
 
