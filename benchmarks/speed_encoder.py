@@ -1,10 +1,11 @@
 """How fast texts become vectors, beside what users would pick instead.
 
     python -m benchmarks.speed encoder --out DIR [--parts NAME ...] [--shape base]
-        [--texts 86 512] [--rounds 3] [--slow-rounds 1] [--docs]
+        [--texts 86 512] [--rounds 3] [--slow-rounds 1] [--docs [FOLDER]]
 
-Each part can be run alone; results are merged into `DIR/encoder.json`. `--docs` writes the table
-and charts of the site from it. Peers that are not installed are left out, and named.
+Each part can be run alone; results are merged into `DIR/encoder.json`. `--docs` writes the tables
+and charts of the site from it; `--parts` without a name measures nothing anew. Peers that are not
+installed are left out, and named.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.checkpoints import SHAPES, trained_folders, xlm_roberta
+from benchmarks.speed_growth import memory, scale
+from benchmarks.speed_load import load
 from benchmarks.speed_page import write_page
 from benchmarks.speed_peers import (
     OURS,
@@ -37,28 +38,14 @@ from benchmarks.speed_peers import (
     hugging_face_embeddings,
     loaded,
 )
+from benchmarks.speed_start import start
 from benchmarks.speed_texts import QUERY, mixed_texts
+from benchmarks.speed_timing import Result, both_times, note, spread, timed
 
-Result = dict[str, Any]
 PACKAGES = (
     "torch", "transformers", "sentence-transformers", "langchain-huggingface", "ctranslate2",
     "onnxruntime", "openvino", "bitsandbytes",
 )  # fmt: skip
-
-
-def note(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-
-
-def timed(work: Callable[[], object]) -> float:
-    before = time.perf_counter()
-    work()
-    return time.perf_counter() - before
-
-
-def spread(taken: list[float]) -> Result:
-    return {"median_s": statistics.median(taken), "low_s": min(taken), "high_s": max(taken),
-            "rounds": len(taken)}  # fmt: skip
 
 
 def nearest_kept(vectors: Vectors, exact: Vectors) -> float:
@@ -101,20 +88,24 @@ def paths(given: argparse.Namespace) -> Result:
     for count in given.texts:
         texts = mixed_texts(count)
         taken: dict[str, list[float]] = {name: [] for name in built}
+        used: dict[str, list[float]] = {name: [] for name in built}
         vectors: dict[str, Vectors] = {}
         for number in range(given.rounds):
             for name, embed in built.items():
                 if SYSTEMS[name].slow and number >= given.slow_rounds:
                     continue
-                before = time.perf_counter()
-                vectors[name] = embed(texts)
-                taken[name].append(time.perf_counter() - before)
+                (clock, processor), vectors[name] = both_times(partial(embed, texts))
+                taken[name].append(clock)
+                used[name].append(processor)
             note(f"{count} texts, round {number + 1} of {given.rounds}")
         first = REFERENCE if REFERENCE in built else next(iter(built))
         results["sizes"][str(count)] = {
             "tokens": int(sum(lengths(given.folder, texts))),
             "systems": {
-                name: spread(taken[name]) | compare(vectors[name], vectors[first]) for name in built
+                name: spread(taken[name])
+                | {"processor_s": statistics.median(used[name])}
+                | compare(vectors[name], vectors[first])
+                for name in built
             },
         }
     return results
@@ -243,7 +234,13 @@ def fidelity(given: argparse.Namespace) -> Result:
     """What rounding does to trained weights."""
     texts = mixed_texts(100, words=25.0, most=120)
     results: Result = {}
-    settings = (f"{OURS}, float32", OURS, f"{OURS}, 8bit", f"{OURS}, bitsandbytes int8")
+    settings = (
+        f"{OURS}, float32",
+        OURS,
+        f"{OURS}, 8bit",
+        f"{OURS}, 8bit on torch",
+        f"{OURS}, bitsandbytes int8",
+    )
     for model, folder in trained_folders(given.out).items():
         found = {}
         for name in settings:
@@ -258,61 +255,6 @@ def fidelity(given: argparse.Namespace) -> Result:
         exact = found.pop(f"{OURS}, float32")
         results[model] = {name: compare(vectors, exact) for name, vectors in found.items()}
     return results
-
-
-def scale(given: argparse.Namespace) -> Result:
-    """Cost of a token against the number of texts, with the bundled starter."""
-    from langchain_xlm import XLMEmbeddings
-
-    embeddings = XLMEmbeddings(device="cpu", dtype="bfloat16")
-    embeddings.embed_query(QUERY)
-    found = {}
-    for count in given.scale:
-        texts = mixed_texts(count, words=6.0, most=40)
-        tokens = sum(lengths(embeddings._encoder.spec.folder, texts))
-        taken = timed(partial(embeddings.embed_documents, texts))
-        found[str(count)] = {"tokens": tokens, "seconds": taken, "us_a_token": taken / tokens * 1e6}
-        note(f"{count} texts: {taken:.1f} s")
-    return found
-
-
-def memory(given: argparse.Namespace) -> Result:
-    """Largest resident memory of `langchain-xlm embed` against the number of texts."""
-    found = {}
-    for count in given.memory:
-        source = given.out / f"texts-{count}.txt"
-        source.write_text("\n".join(mixed_texts(count, words=6.0, most=40)), encoding="utf-8")
-        target = given.out / f"vectors-{count}.parquet"
-        target.unlink(missing_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "langchain_xlm.cli",
-            "embed",
-            str(source),
-            "-o",
-            str(target),
-        ]
-        largest = largest_memory(command)
-        found[str(count)] = {"megabytes": largest / 2**20}
-        target.unlink()
-        note(f"{count} texts: {largest / 2**20:.0f} MB")
-    return found
-
-
-def largest_memory(command: list[str]) -> int:
-    """Run a command and return its largest resident memory in bytes, asked 20 times a second."""
-    import psutil
-
-    largest = 0
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        watched = psutil.Process(process.pid)
-        while process.poll() is None:
-            largest = max(largest, watched.memory_info().rss)
-            time.sleep(0.05)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return largest
 
 
 def lengths(folder: Any, texts: list[str]) -> list[int]:
@@ -340,6 +282,8 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
     "paths": paths,
     "query": query,
     "concurrent": concurrent,
+    "load": load,
+    "start": start,
     "fidelity": fidelity,
     "scale": scale,
     "memory": memory,
@@ -369,7 +313,7 @@ def processor_name() -> str:
     import torch
 
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    units = [name for name in ("avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
+    units = [name for name in ("avx2", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
              if capabilities.get(name)]  # fmt: skip
     return f"{capabilities.get('cpu_name', platform.machine())} ({', '.join(units) or 'plain'})"
 
@@ -385,10 +329,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=30)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--scale", nargs="+", type=int, default=[100, 1_000, 10_000, 100_000])
-    parser.add_argument("--memory", nargs="+", type=int, default=[1_000, 10_000, 50_000])
+    parser.add_argument("--memory", nargs="+", type=int, default=[100, 1_000, 10_000, 100_000])
+    parser.add_argument("--load-queries", type=int, default=200, help="queries at each rate")
+    parser.add_argument(
+        "--load-rates",
+        nargs="+",
+        type=float,
+        default=[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0],
+        help="times the queries a second that HuggingFaceEmbeddings answers one by one",
+    )
     parser.add_argument("--peak-size", type=int, default=2048)
     parser.add_argument("--peak-texts", type=int, default=24)
-    parser.add_argument("--docs", action="store_true", help="write table and charts of the site")
+    parser.add_argument(
+        "--docs",
+        nargs="?",
+        const="speed",
+        metavar="FOLDER",
+        help="write tables and charts of the site into docs/figures/FOLDER, one for each machine",
+    )
     given = parser.parse_args(arguments)
     given.out = given.out.absolute()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -407,7 +365,7 @@ def main(arguments: list[str] | None = None) -> None:
         }
         path.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if given.docs:
-        write_page(results)
+        write_page(results, given.docs)
 
 
 if __name__ == "__main__":

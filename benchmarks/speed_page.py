@@ -5,47 +5,47 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from benchmarks.speed_charts import charts, write_chart
+from benchmarks.speed_peers import REFERENCE
+from benchmarks.speed_timing import Result
 
 DOCS = Path(__file__).parent.parent / "docs"
-FIGURES = DOCS / "figures" / "speed"
-REFERENCE = "HuggingFaceEmbeddings"
-OURS = "langchain-xlm"
 SHAPES = {
     "base": "of the shape of xlm-roberta-base",
     "small": "of the shape of multilingual-e5-small",
     "tiny": "of a tiny shape, for trying out",
 }
 
-Result = dict[str, Any]
 
-
-def write_page(results: Result, folder: Path = FIGURES) -> None:
+def write_page(results: Result, name: str) -> None:
     """Write `encoder.json`, `encoder.txt` and the charts.
 
     Args:
         results: Parts of the benchmark by name, as many as there are.
-        folder: Where the files go.
+        name: Folder below `docs/figures`; one for each machine.
     """
+    folder = DOCS / "figures" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "encoder.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     drawn = charts(results)
-    for name, chart in drawn.items():
-        write_chart(chart, folder / f"encoder.{name}.svg")
-    (folder / "encoder.txt").write_text("\n".join(page(results, set(drawn))), encoding="utf-8")
+    for chart_name, chart in drawn.items():
+        write_chart(chart, folder / f"encoder.{chart_name}.svg")
+    text = "\n".join(page(results, set(drawn), name))
+    (folder / "encoder.txt").write_text(text, encoding="utf-8")
 
 
-def page(results: Result, drawn: set[str]) -> Iterator[str]:
+def page(results: Result, drawn: set[str], folder: str) -> Iterator[str]:
     sections = {
-        "paths": paths, "query": query, "concurrent": concurrent, "peak": peak,
-        "fidelity": fidelity, "scale": scale, "memory": memory,
+        "paths": paths, "query": query, "concurrent": concurrent, "load": load, "start": start,
+        "peak": peak, "fidelity": fidelity, "scale": scale, "memory": memory,
     }  # fmt: skip
     yield "<!-- Written by `python -m benchmarks.speed encoder --docs`; change that. -->\n"
     for name, write in sections.items():
         if name in results:
             yield from write(results[name])
             if name in drawn:
-                yield f"\n![{name}](figures/speed/encoder.{name}.svg)\n"
+                yield f"\n![{name}](figures/{folder}/encoder.{name}.svg)\n"
     yield from machines(results)
 
 
@@ -54,16 +54,26 @@ def paths(part: Result) -> Iterator[str]:
     yield f"Random weights {SHAPES[part['shape']]}. Times are medians, lowest and highest beside.\n"
     for count, size in part["results"]["sizes"].items():
         yield f"\n**{count} texts, {size['tokens']:,} tokens**\n"
-        yield "| | seconds | times as fast | cosine to float32 | nearest kept | rounds |"
-        yield "|---|---|---|---|---|---|"
+        yield (
+            "| | seconds | times as fast | in processor time | cosine to float32 | nearest kept"
+            " | rounds |"
+        )
+        yield "|---|---|---|---|---|---|---|"
+        used = size["systems"].get(REFERENCE, {}).get("processor_s")
         base = size["systems"].get(REFERENCE, {}).get("median_s")
         for name, row in by_speed(size["systems"]):
             ratio = f"{base / row['median_s']:.2f}" if base else "no reference"
             yield (
-                f"| {name} | {row['median_s']:.2f} ({row['low_s']:.2f} to {row['high_s']:.2f})"
-                f" | {ratio} | {row['cosine']:.5f} | {row['nearest_kept']:.0%} | {row['rounds']} |"
+                f"| {name}"
+                f" | {row['median_s']:.2f} ({row['low_s']:.2f} to {row['high_s']:.2f})"
+                f" | {ratio} | {share(used, row.get('processor_s'))}"
+                f" | {row['cosine']:.5f} | {row['nearest_kept']:.0%} | {row['rounds']} |"
             )
     yield from left_out(part["results"])
+
+
+def share(base: float | None, taken: float | None) -> str:
+    return f"{base / taken:.2f}" if base and taken else "not taken"
 
 
 def query(part: Result) -> Iterator[str]:
@@ -95,6 +105,42 @@ def concurrent(part: Result) -> Iterator[str]:
         yield f"| {name} | {calls / row['median_s']:.0f} | {ratio} | {row.get('batches', calls)} |"
 
 
+def load(part: Result) -> Iterator[str]:
+    found = part["results"]
+    yield "\n### Latency against load\n"
+    yield (
+        f"{found['queries']} queries arrive at random at each rate, whether or not earlier ones are"
+        " answered; the time is from when a query was due. Rates are multiples of what"
+        f" HuggingFaceEmbeddings answers one after the other, {found['base_per_s']:.1f} a second."
+        " A system that answers 25 times as late as when it is idle gets no more.\n"
+    )
+    yield "| | offered a second | answered a second | p50 ms | p95 ms | p99 ms |"
+    yield "|---|---|---|---|---|---|"
+    for name, system in found["systems"].items():
+        for point in system["points"]:
+            yield (
+                f"| {name} | {point['offered_per_s']:.1f} ({point['times_base']:g} ×)"
+                f" | {point['answered_per_s']:.1f} | {point['p50_ms']:.0f}"
+                f" | {point['p95_ms']:.0f} | {point['p99_ms']:.0f} |"
+            )
+
+
+def start(part: Result) -> Iterator[str]:
+    found = part["results"]
+    yield "\n### Start\n"
+    yield (
+        f"Seconds in a new process, medians of {found['rounds']} rounds, the systems in turns."
+        " Cold: the files of packages and checkpoint had been dropped from memory, but those"
+        " that other processes had open.\n"
+    )
+    steps = list(next(iter(found["systems"].values()))["warm"])
+    yield f"| | files | {' | '.join(steps)} |"
+    yield f"|---|---|{'---|' * len(steps)}"
+    for name, kinds in found["systems"].items():
+        for kind, taken in kinds.items():
+            yield f"| {name} | {kind} | {' | '.join(f'{taken[step]:.2f}' for step in steps)} |"
+
+
 def peak(part: Result) -> Iterator[str]:
     found = part["results"]
     peaks = ", ".join(f"{name} {value / 1e9:.0f}" for name, value in found["peaks"].items())
@@ -122,8 +168,11 @@ def fidelity(part: Result) -> Iterator[str]:
 
 def scale(part: Result) -> Iterator[str]:
     yield "\n### Cost of a token against the number of texts\n"
-    yield "The bundled starter in bfloat16, short texts.\n"
-    yield "| texts | tokens | seconds | microseconds a token |"
+    yield (
+        "A model of two layers in float32, so that what is around it weighs most; short texts."
+        " The cost is processor time.\n"
+    )
+    yield "| texts | tokens | seconds by the clock | microseconds a token |"
     yield "|---|---|---|---|"
     for count, row in part["results"].items():
         yield (
@@ -134,11 +183,14 @@ def scale(part: Result) -> Iterator[str]:
 
 def memory(part: Result) -> Iterator[str]:
     yield "\n### Memory against the number of texts\n"
-    yield "Largest resident memory of `langchain-xlm embed` with the bundled starter.\n"
-    yield "| texts | megabytes |"
-    yield "|---|---|"
+    yield (
+        "Largest resident memory of `langchain-xlm embed`, which writes as it goes, with the same"
+        " model.\n"
+    )
+    yield "| texts | megabytes | of the file written |"
+    yield "|---|---|---|"
     for count, row in part["results"].items():
-        yield f"| {int(count):,} | {row['megabytes']:.0f} |"
+        yield f"| {int(count):,} | {row['megabytes']:.0f} | {row['written_megabytes']:.1f} |"
 
 
 def machines(results: Result) -> Iterator[str]:
@@ -170,75 +222,3 @@ def by_speed(systems: Result) -> list[tuple[str, Result]]:
 def left_out(results: Result) -> Iterator[str]:
     if results.get("skipped"):
         yield f"\nNot installed, so not run: {', '.join(results['skipped'])}."
-
-
-def charts(results: Result) -> Result:
-    import altair as alt
-
-    drawn: Result = {}
-    if "paths" in results:
-        rows = [
-            {"system": name, "texts": f"{count} texts", "ratio": base / row["median_s"],
-             "ours": name.startswith(OURS)}
-            for count, size in results["paths"]["results"]["sizes"].items()
-            if (base := size["systems"].get(REFERENCE, {}).get("median_s"))
-            for name, row in size["systems"].items()
-        ]  # fmt: skip
-        if rows:
-            drawn["paths"] = bars(alt, rows, f"Times as fast as {REFERENCE}", ".1f").facet(
-                alt.Column("texts:N", title=None, sort=None)
-            )
-    if "query" in results:
-        rows = [
-            {"system": name, "ratio": 1000 * row["median_s"], "ours": name.startswith(OURS)}
-            for name, row in results["query"]["results"]["systems"].items()
-        ]
-        drawn["query"] = bars(alt, rows, "Milliseconds for one short query", ".0f")
-    if "scale" in results:
-        rows = [
-            {"texts": int(count), "us": row["us_a_token"]}
-            for count, row in results["scale"]["results"].items()
-        ]
-        drawn["scale"] = (
-            alt.Chart(alt.Data(values=rows), width=420, height=180)
-            .mark_line(point=True, color="#3b6fb6")
-            .encode(
-                x=alt.X("texts:Q", scale=alt.Scale(type="log"), title="Texts"),
-                y=alt.Y("us:Q", scale=alt.Scale(zero=True), title="Microseconds a token"),
-            )
-        )
-    return drawn
-
-
-def bars(alt: Any, rows: list[Result], title: str, number: str) -> Any:
-    order = sorted({row["system"] for row in rows}, key=lambda name: place(rows, name))
-    base = alt.Chart(width=300, height=alt.Step(26)).encode(
-        y=alt.Y("system:N", sort=order, title=None, axis=alt.Axis(labelLimit=320)),
-        x=alt.X("ratio:Q", title=title),
-    )
-    colours = alt.Color(
-        "ours:N", scale=alt.Scale(domain=[True, False], range=["#3b6fb6", "#b8b8b8"]), legend=None
-    )
-    figures = base.mark_text(align="left", dx=3).encode(text=alt.Text("ratio:Q", format=number))
-    return alt.layer(base.mark_bar().encode(color=colours), figures, data=alt.Data(values=rows))
-
-
-def place(rows: list[Result], name: str) -> float:
-    return max(row["ratio"] for row in rows if row["system"] == name)
-
-
-def write_chart(chart: Any, path: Path) -> None:
-    import vl_convert
-
-    styled = (
-        chart.configure(
-            font="sans-serif",
-            background="white",
-            padding={"left": 5, "top": 5, "right": 30, "bottom": 8},
-        )
-        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
-        .configure_view(stroke=None)
-    )
-    spec = styled.to_dict()
-    spec.pop("$schema", None)
-    path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")

@@ -167,6 +167,8 @@ SYSTEMS = {
         System(f"{OURS}, float32", ours(dtype="float32"), slow=True),
         System(OURS, ours()),
         System(f"{OURS}, 8bit", ours(quantization="8bit")),
+        System(f"{OURS}, 8bit on torch", ours(quantization="8bit", backend="torch")),
+        System(f"{OURS}, float32 on CTranslate2", ours(backend="ctranslate2"), slow=True),
         System(
             f"{OURS}, bitsandbytes int8", ours(quantization='{"load_in_8bit": true}'), slow=True
         ),

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from langchain_xlm.engines.recipe import PoolingMode, Purpose, Recipe, read_recipe
 from langchain_xlm.engines.rows import cut_to_window
 from langchain_xlm.errors import IncompatibleModelError, InputError, InputTooLongError
+from langchain_xlm.models.backends import Backend
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.files import find_file, pin, read_json, read_json_value
-from langchain_xlm.models.footprint import model_bytes
-from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of
 from langchain_xlm.runtime.batching import Unit
 
 if TYPE_CHECKING:
@@ -42,8 +41,10 @@ class EncoderInfo:
         width: Length of its vectors.
         revision: Commit or version of the checkpoint; None for a local folder.
         dtype: Name of the type that its weights compute in.
-        quantizer: What quantized it: `"row-wise int8"`, `"bitsandbytes"`; None for no one.
+        quantizer: What quantized it: `"CTranslate2"`, `"row-wise int8"`, `"bitsandbytes"`; None
+            for no one.
         packed: Whether batches run without padding.
+        backend: The library that runs it.
     """
 
     recipe: Recipe
@@ -53,6 +54,7 @@ class EncoderInfo:
     dtype: str
     quantizer: str | None = None
     packed: bool = False
+    backend: Backend = "torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +87,30 @@ class EncoderSession:
         Args:
             spec: What to load and how.
         """
-        from langchain_xlm.engines.states import StateReader
-        from langchain_xlm.models.loading import load_model
+        from langchain_xlm.engines.encoder_opening import open_encoder
 
         # Recipe and weights of one commit, whatever happens on the hub in between.
         spec = pin(spec)
         recipe = load_recipe(spec)
-        loaded = load_model(spec)
+        opened = open_encoder(spec)
+        loaded = opened.loaded
         self._loaded = loaded
-        self.memory_bytes = model_bytes(loaded.model)
-        self._reader = StateReader(loaded)
-        self._dense = _load_dense(spec, recipe, loaded.device)
-        on_cpu = loaded.device.type == "cpu"
+        self.memory_bytes = opened.memory_bytes
+        self._reader = opened.reader
+        self._dense = _load_dense(spec, recipe, opened.device)
+        on_cpu = opened.device.type == "cpu"
         self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
         hidden = int(loaded.config.hidden_size)
         width = self._dense[-1][0].shape[0] if self._dense else hidden * len(recipe.pooling)
-        quantizer = quantizer_of(loaded.model)
         self.info = EncoderInfo(
             recipe=recipe,
             window=min(recipe.window or loaded.window, loaded.window),
             width=width,
             revision=loaded.revision,
-            dtype=_dtype_name(loaded.model.dtype, quantizer),
-            quantizer=quantizer,
+            dtype=opened.dtype,
+            quantizer=opened.quantizer,
             packed=self._reader.packed,
+            backend=opened.backend,
         )
 
     def prepare(self, request: EncodingRequest) -> Iterator[list[Unit[EncodingRow]]]:
@@ -206,11 +208,6 @@ class EncoderSession:
 
         pieces = cut_to_window(text, window, count)
         return self._tokenize([prompt + piece.text for piece in pieces])
-
-
-def _dtype_name(dtype: torch.dtype, quantizer: str | None) -> str:
-    """The type of the products; what transformers says is that of what is not quantized."""
-    return "int8" if quantizer == ROWWISE_INT8 else str(dtype).removeprefix("torch.")
 
 
 def load_recipe(spec: LoadSpec) -> Recipe:

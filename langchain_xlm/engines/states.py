@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from langchain_xlm.engines.packing import pack, use_packed_attention
@@ -14,6 +15,7 @@ from langchain_xlm.models.processor import computes_bfloat16
 from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of
 
 if TYPE_CHECKING:
+    from langchain_xlm.models.converted import ConvertedEncoder
     from langchain_xlm.models.loading import LoadedModel
 
 
@@ -79,3 +81,36 @@ class StateReader:
         starts = torch.arange(len(rows)) * ids.shape[1]
         lengths = torch.tensor([len(row) for row in rows])
         return TokenStates(states.flatten(0, 1), starts, starts + lengths)
+
+
+class ConvertedReader:
+    """Runs an encoder on CTranslate2, which leaves padding out of all but attention.
+
+    Attributes:
+        packed: False: texts of unlike lengths are padded where they attend.
+    """
+
+    packed = False
+
+    def __init__(self, loaded: ConvertedEncoder) -> None:
+        """Take over a model.
+
+        Args:
+            loaded: The model.
+        """
+        self._encoder = loaded.encoder
+
+    def read(self, rows: Sequence[Sequence[int]]) -> TokenStates:
+        """Compute the token states of a batch.
+
+        Args:
+            rows: Token ids of each text, special tokens included; at least one text.
+
+        Returns:
+            The states, float32.
+        """
+        output = self._encoder.forward_batch([list(row) for row in rows])
+        padded = torch.from_numpy(np.array(output.last_hidden_state))  # a copy of its own
+        lengths = torch.tensor([len(row) for row in rows])
+        starts = torch.arange(len(rows)) * padded.shape[1]
+        return TokenStates(padded.flatten(0, 1), starts, starts + lengths)

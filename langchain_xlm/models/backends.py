@@ -1,4 +1,4 @@
-"""Which library runs a model that writes text: transformers on torch, or CTranslate2."""
+"""Which library runs a model: transformers on torch, or CTranslate2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from langchain_xlm.errors import ConfigurationError
 if TYPE_CHECKING:
     from langchain_xlm.models.config import LoadSpec
 
-__all__ = ["CTRANSLATE2", "TORCH", "Backend", "backend_name", "obstacles"]
+__all__ = ["CTRANSLATE2", "TORCH", "Backend", "backend_name", "matters", "obstacles"]
 
 Backend = Literal["torch", "ctranslate2"]
 """What runs a loaded model."""
@@ -37,6 +37,21 @@ def backend_name(value: object) -> str:
     raise ConfigurationError(
         f"backend={value!r} is unknown. Give 'auto', 'torch' or 'ctranslate2'."
     )
+
+
+def matters(spec: LoadSpec) -> bool:
+    """Tell whether there is a choice of backend for a spec.
+
+    Args:
+        spec: What to load and how.
+
+    Returns:
+        Whether what `backend` says changes what is loaded. Classifiers always run on torch, and
+        encoders as well unless CTranslate2 is named, or left to decide about 8 bits.
+    """
+    if spec.task == "encoder":
+        return spec.backend == CTRANSLATE2 or spec.quantization == "8bit"
+    return spec.task == "seq2seq"
 
 
 def obstacles(spec: LoadSpec) -> Iterator[str]:

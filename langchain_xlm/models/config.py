@@ -80,8 +80,8 @@ class LoadSpec:
         for wrong, sentence in _combinations(self):
             if wrong:
                 raise ConfigurationError(sentence)
-        if self.task != "seq2seq":
-            # The choice is for models that write text: equal encoders are shared whatever it is.
+        if not backends.matters(self):
+            # Equal models are shared, whatever is said of a choice that there is not.
             object.__setattr__(self, "backend", "auto")
 
     @property
@@ -248,7 +248,7 @@ class LoadingFields(BaseModel):
     attn_implementation: _Attention = None
     """Attention of transformers: `"sdpa"`, `"eager"`, `"flash_attention_2"`, ...; None chooses."""
     backend: _Backend = "auto"
-    """What runs a model that writes text: `"torch"`, `"ctranslate2"` (on the CPU), or `"auto"`."""
+    """What runs a model: `"torch"`, `"ctranslate2"` (on the CPU, not classifiers), or `"auto"`."""
     trust_remote_code: StrictBool = False
     """Whether code from the checkpoint may run; for a hub id only at a pinned commit."""
     token: SecretStr | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 from langchain_xlm.errors import ModelLoadError
 from langchain_xlm.models.generation_defaults import complete_defaults
 from langchain_xlm.models.loading import LoadedModel
+from langchain_xlm.models.rounding import round_copy
 
 if TYPE_CHECKING:
     import ctranslate2
 
-__all__ = ["BOUNDS", "CONVERTIBLE", "Reference", "difference", "references", "spell", "write_copy"]
-
-CONVERTIBLE = frozenset({"m2m_100", "mbart", "marian", "mt5"})
-"""The model types of the family table that CTranslate2 has a converter for."""
+__all__ = [
+    "BOUNDS",
+    "SENTENCES",
+    "Reference",
+    "difference",
+    "references",
+    "save_copy",
+    "spell",
+    "write_copy",
+]
 
 BOUNDS = {"float32": 0.01, "int8": 0.3}
 """How far the log-probabilities of the original's own output may lie from the copy's, on average
@@ -34,12 +41,13 @@ _FOR_CONVERTERS: Mapping[str, Mapping[str, Any]] = {
     "mt5": {"tie_word_embeddings": False},
 }
 
-_SENTENCES = (
+SENTENCES = (
     "Where is the station? The train to Berlin leaves at nine.",
     "No.",
     "Das Buch über die Geschichte der Stadt hat 312 Seiten, und sie liest es an einem Tag.",
     "今日は天気が良くて、子供たちは庭で遊んでいます。",
 )
+"""What a copy is compared with its original on."""
 _TOKENS = 24
 
 
@@ -114,8 +122,6 @@ def write_copy(loaded: LoadedModel, source: Path, folder: Path, *, weights: str)
         ModelLoadError: The installed versions cannot convert it.
         OSError: The folder cannot be written.
     """
-    import ctranslate2
-    import transformers
     from ctranslate2.converters import TransformersConverter
 
     class Converter(TransformersConverter):  # type: ignore[misc]  # which has no types
@@ -129,10 +135,37 @@ def write_copy(loaded: LoadedModel, source: Path, folder: Path, *, weights: str)
 
     for name, value in _FOR_CONVERTERS.get(loaded.config.model_type, {}).items():
         setattr(loaded.config, name, value)
+    save_copy(loaded, Converter(str(source))._load, folder, weights=weights)
+    assert loaded.model.generation_config is not None
+    loaded.model.generation_config.to_json_file(folder / "generation_config.json")
+
+
+def save_copy(
+    loaded: LoadedModel, describe: Callable[[], Any], folder: Path, *, weights: str
+) -> None:
+    """Save what a converter makes of a model.
+
+    Args:
+        loaded: The model.
+        describe: Makes CTranslate2's specification of it.
+        folder: Where to write; must not exist.
+        weights: "float32" or "int8".
+
+    Raises:
+        ModelLoadError: The installed versions cannot convert it.
+        OSError: The folder cannot be written.
+    """
+    import ctranslate2
+    import transformers
+
     try:
-        Converter(str(source)).convert(
-            str(folder), quantization=None if weights == "float32" else weights
-        )
+        copy = describe()
+        copy.validate()
+        copy.optimize(None)  # equal weights become one
+        if weights == "int8":
+            round_copy(copy)
+        folder.mkdir()
+        copy.save(str(folder))
     except OSError:
         raise
     except Exception as error:
@@ -143,8 +176,6 @@ def write_copy(loaded: LoadedModel, source: Path, folder: Path, *, weights: str)
             f" {transformers.__version__} loads it ({type(error).__name__}: {error}). Give"
             " backend='torch'.",
         ) from error
-    assert loaded.model.generation_config is not None
-    loaded.model.generation_config.to_json_file(folder / "generation_config.json")
 
 
 def references(loaded: LoadedModel) -> list[Reference]:
@@ -175,7 +206,7 @@ def references(loaded: LoadedModel) -> list[Reference]:
     # As the stock way reads the model's own settings where a given one is None.
     own, model.generation_config = model.generation_config, GenerationConfig()
     try:
-        for source in loaded.tokenizer(list(_SENTENCES))["input_ids"]:
+        for source in loaded.tokenizer(list(SENTENCES))["input_ids"]:
             given = torch.tensor([source])
             with torch.inference_mode():
                 written = model.generate(input_ids=given, generation_config=settings)

@@ -28,7 +28,9 @@ def model_bytes(model: PreTrainedModel) -> int:
     """
     seen: dict[tuple[str, int], int] = {}
     for tensor in _tensors(model):
-        if tensor.device.type != "meta":
+        if tensor.is_mkldnn:  # packed by oneDNN, which lets nobody look into it
+            seen[str(tensor.device), id(tensor)] = tensor.numel() * tensor.element_size()
+        elif tensor.device.type != "meta":
             storage = tensor.untyped_storage()
             seen[str(tensor.device), storage.data_ptr()] = storage.nbytes()
     return sum(seen.values())

@@ -204,7 +204,7 @@ def _converting_bytes(spec: LoadSpec, main: Device) -> int:
     """What a copy for CTranslate2 takes to be made where `backend="auto"` would; else 0."""
     from langchain_xlm.models.converted import converting_bytes, is_better_converted
 
-    if spec.task != "seq2seq" or main.kind != "cpu" or not is_better_converted(spec):
+    if main.kind != "cpu" or not is_better_converted(spec):
         return 0
     return converting_bytes(spec)
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import platform
+from typing import Literal
 
-__all__ = ["computes", "computes_bfloat16", "computes_int8"]
+__all__ = [
+    "IntegerProduct",
+    "computes",
+    "computes_bfloat16",
+    "computes_int8",
+    "integer_product",
+]
+
+IntegerProduct = Literal["exact", "pairwise"]
+"""How a processor adds up products of 8-bit integers: see `integer_product`."""
 
 
 def computes_bfloat16() -> bool:
@@ -25,12 +36,33 @@ def computes_bfloat16() -> bool:
 
 
 def computes_int8() -> bool:
-    """Tell whether the processor multiplies matrices of 8-bit integers itself (VNNI, AMX).
+    """Tell whether torch multiplies matrices of 8-bit integers faster than those of float32 here.
 
     Returns:
-        Whether it does; False on Arm, where the way that uses this has not been measured.
+        Whether `integer_product` names a way.
     """
-    return not _is_arm() and (_asks("_is_vnni_supported") or _has_amx())
+    return integer_product() is not None
+
+
+@functools.cache
+def integer_product() -> IntegerProduct | None:
+    """Tell how the processor multiplies matrices of 8-bit integers.
+
+    Returns:
+        `"exact"` where it has units for it (VNNI, AMX): products are added in 32 bits.
+        `"pairwise"` with AVX2 or AVX-512 alone: two neighbouring products are added in 16 bits,
+        which end at 32,767, before they go into 32 bits. None for all else; also for Arm, where
+        the way that uses this has not been measured.
+    """
+    import torch
+
+    if _is_arm():
+        return None
+    if _asks("_is_vnni_supported") or _has_amx():
+        return "exact"
+    wide = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    packs = torch._C._has_mkldnn and hasattr(torch.ops.onednn, "qlinear_pointwise")
+    return "pairwise" if wide and packs else None
 
 
 def computes(dtype: str) -> bool:

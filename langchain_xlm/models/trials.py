@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.models import quantization, values
-from langchain_xlm.models.processor import computes, computes_int8
+from langchain_xlm.models.processor import computes, computes_int8, integer_product
 from langchain_xlm.models.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -167,23 +168,30 @@ def _multiply(device: str, bits: str) -> str:
 
 
 def _quantizers(device: str, bits: str) -> str:
-    """Which library quantizes here; ours is tried as well where it would be used."""
-    if bits == "8bit" and device == "cpu" and computes_int8() and _multiplies_integers():
-        return "row-wise integers for models that read, bitsandbytes for those that write"
-    return "bitsandbytes"
+    """Which libraries quantize here; our own layers are tried where they would be used."""
+    if bits != "8bit" or device != "cpu":
+        return "bitsandbytes"
+    found = []
+    if importlib.util.find_spec("ctranslate2") is not None:
+        found.append("CTranslate2 for what it converts")
+    if computes_int8() and _multiplies_integers():
+        kind = integer_product()
+        found.append(f"row-wise integers for models that read ({kind} sums)")
+    others = " for all else" if found else ""
+    return ", ".join([*found, f"bitsandbytes{others}"])
 
 
 def _multiplies_integers() -> bool:
     import torch
 
-    from langchain_xlm.models.int8 import quantize_rows
+    from langchain_xlm.models.int8 import quantized_linear
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        weight, inputs = torch.randn(_WIDTH, _WIDTH), torch.randn(8, _WIDTH)
-    (rows, row_scales), (columns, column_scales) = quantize_rows(inputs), quantize_rows(weight)
-    found = torch._int_mm(rows, columns.T).float() * row_scales * column_scales.T
-    wanted = inputs @ weight.T
+        exact, inputs = torch.nn.Linear(_WIDTH, _WIDTH), torch.randn(8, _WIDTH)
+    with torch.inference_mode():
+        wanted = exact(inputs)
+        found = quantized_linear(exact)(inputs)
     return float((found - wanted).norm() / wanted.norm()) < _TOLERANCE["8bit"]
 
 

@@ -11,12 +11,11 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from langchain_core.embeddings import Embeddings
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_xlm.engines.encoder import Embedded, Encoder, EncoderInfo, Overflow
 from langchain_xlm.engines.recipe import PoolingMode, Purpose
-from langchain_xlm.errors import ConfigurationError
-from langchain_xlm.models.backends import CTRANSLATE2
+from langchain_xlm.models.backends import TORCH
 from langchain_xlm.models.config import LoadingFields
 from langchain_xlm.models.files import checkpoint_fingerprint
 from langchain_xlm.runtime.flow import Flow, run_flow, run_flow_async
@@ -70,16 +69,6 @@ class XLMEmbeddings(LoadingFields, Embeddings):
     """Limit for one call, loading included, in seconds; None waits without limit."""
 
     _encoder: Encoder = PrivateAttr()
-
-    @field_validator("backend")
-    @classmethod
-    def _check_backend(cls, backend: str) -> str:
-        if backend == CTRANSLATE2:
-            raise ConfigurationError(
-                "backend='ctranslate2' runs models that write text, and embeddings come from an"
-                " encoder. Leave backend='auto'."
-            )
-        return backend
 
     def model_post_init(self, context: Any, /) -> None:
         """Check the loading fields; nothing is read yet."""
@@ -140,8 +129,8 @@ class XLMEmbeddings(LoadingFields, Embeddings):
         """Return a name for cache namespaces that changes with everything that changes a vector.
 
         It covers the content of the checkpoint's files, the recipe and the prompt of the purpose,
-        the fields above that bear on vectors, the type that the weights compute in and the
-        quantization. It loads the model where needed.
+        the fields above that bear on vectors, the type that the weights compute in, the
+        quantization and the library. It loads the model where needed.
 
         `CacheBackedEmbeddings` keeps queries under the same keys as documents unless it is given
         a store for each: give it two stores, with the namespace of each purpose.
@@ -171,6 +160,8 @@ class XLMEmbeddings(LoadingFields, Embeddings):
             "dimensions": self.dimensions,
             "overflow": self.overflow,
         }
+        if info.backend != TORCH:  # whose caches keep the name that they have had
+            covered["backend"] = info.backend
         return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 
     def unload(self) -> None:

@@ -200,10 +200,16 @@ def test_different_wishes_make_different_specs() -> None:
     assert len(specs) == 8
 
 
-def test_the_backend_is_for_models_that_write() -> None:
+def test_equal_models_are_shared_whatever_the_backend_where_there_is_no_choice() -> None:
     fields = LoadingFields(model="owner/name", backend="ctranslate2")
     assert fields.load_spec("seq2seq").backend == "ctranslate2"
-    assert fields.load_spec("encoder") == LoadSpec("encoder", "owner/name")
+    assert fields.load_spec("encoder").backend == "ctranslate2"
+    assert fields.load_spec("classifier") == LoadSpec("classifier", "owner/name")
+    plain = LoadingFields(model="owner/name", backend="torch")
+    assert plain.load_spec("encoder") == LoadSpec("encoder", "owner/name")
+    small = LoadingFields(model="owner/name", backend="torch", quantization="8bit")
+    assert small.load_spec("encoder").backend == "torch", "auto may be another"
+    assert LoadSpec("encoder", backend="ctranslate2").is_starter
     with pytest.raises(ConfigurationError, match="cannot run the bundled starter"):
         LoadSpec("seq2seq", backend="ctranslate2")
 

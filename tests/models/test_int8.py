@@ -14,7 +14,13 @@ from langchain_xlm import XLMEmbeddings
 from langchain_xlm.errors import IncompatibleModelError
 from langchain_xlm.models import dtypes, int8, quantization
 from langchain_xlm.models.config import LoadSpec, Task
-from langchain_xlm.models.int8 import Int8Embedding, Int8Linear, quantize_rows
+from langchain_xlm.models.int8 import (
+    Int8Embedding,
+    Int8Linear,
+    pairwise_scales,
+    quantize_rows,
+    quantized_linear,
+)
 from langchain_xlm.models.loading import load_model
 from langchain_xlm.models.processor import computes_int8
 from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of, uses_rowwise_int8
@@ -38,6 +44,32 @@ def test_rows_are_rounded_by_their_own_scale() -> None:
     assert ((rows * scales - values).abs() <= scales / 2 + 1e-6).all()
 
 
+def test_a_pair_of_products_stays_within_16_bits() -> None:
+    weight = torch.tensor([
+        [1.0, 1.0, 0.0, 0.1],  # one sign: both at once would pass the largest sum
+        [1.0, -1.0, 0.0, 0.1],  # two signs: they take from each other
+        [1.0, 0.0, 1.0, 0.0],  # apart
+        [0.0, 0.0, 0.0, 0.0],
+    ])  # fmt: skip
+    rows, scales = quantize_rows(weight, pairwise_scales(weight))
+    assert rows.tolist() == [[85, 85, 0, 9], [127, -127, 0, 13], [127, 0, 127, 0], [0, 0, 0, 0]]
+    assert 255 * 85 + 128 * 85 < 2**15 <= 255 * 127 + 128 * 127
+    assert ((rows * scales - weight).abs() <= scales / 2 + 1e-6).all()
+    assert pairwise_scales(weight[:2, :3]).equal(scales[:2]), "an odd width has its last alone"
+
+
+@needs_int8
+def test_large_neighbours_do_not_end_a_sum() -> None:
+    """What a processor without units for integers gets wrong if weights are rounded carelessly."""
+    whole = torch.nn.Linear(64, 32)
+    with torch.no_grad():
+        whole.weight[:, ::2] = whole.weight.abs().amax(1, keepdim=True)
+        whole.weight[:, 1::2] = whole.weight.abs().amax(1, keepdim=True)
+    states = torch.zeros(4, 64)
+    states[:, 8] = 1.0
+    torch.testing.assert_close(quantized_linear(whole)(states), whole(states), atol=2e-3, rtol=0.01)
+
+
 @needs_int8
 @pytest.mark.parametrize("kind", READERS)
 def test_every_layer_is_the_checkpoint_rounded(kind: str, checkpoints: Checkpoints) -> None:
@@ -50,12 +82,15 @@ def test_every_layer_is_the_checkpoint_rounded(kind: str, checkpoints: Checkpoin
     assert set(layers) == set(plain)
     for name, layer in layers.items():
         whole = exact.get_submodule(name)
-        steps = (layer.weight * layer.scale[:, None] - whole.weight).abs() / layer.scale[:, None]
+        weight = layer.weight
+        if weight.is_mkldnn:  # packed as `(inputs, outputs)`
+            weight = weight.to_dense().t()
+        steps = (weight * layer.scale[:, None] - whole.weight).abs() / layer.scale[:, None]
         assert steps.max() <= 0.5 + 1e-3
         torch.testing.assert_close(layer.bias, whole.bias)
         states = torch.randn(2, 5, layer.in_features)
         errors = layer(states) - whole(states)
-        assert errors.norm() < 0.02 * whole(states).norm()
+        assert errors.norm() < 0.03 * whole(states).norm()
 
 
 @needs_int8
@@ -140,7 +175,7 @@ def test_vectors_of_the_trained_starter_hardly_change() -> None:
 @needs_int8
 def test_one_outlier_spoils_its_own_token_only() -> None:
     whole = torch.nn.Linear(16, 8)
-    layer = _quantized(whole)
+    layer = quantized_linear(whole)
     states = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     before = layer(states)
     states = states.clone()
@@ -148,23 +183,6 @@ def test_one_outlier_spoils_its_own_token_only() -> None:
     after = layer(states)
     torch.testing.assert_close(after[[0, 2]], before[[0, 2]])
     assert layer(states[:0]).shape == (0, 8)
-
-
-def _quantized(whole: torch.nn.Linear) -> Int8Linear:
-    from langchain_xlm.models.int8 import _LastInput
-
-    layer = Int8Linear(
-        whole.in_features,
-        whole.out_features,
-        bias=True,
-        dtype=torch.float32,
-        last_input=_LastInput(),
-    )
-    rows, scales = quantize_rows(whole.weight.detach())
-    layer.weight.data, layer.scale = rows, scales[:, 0]
-    assert layer.bias is not None
-    layer.bias.data = whole.bias.detach()
-    return layer.requires_grad_(False)
 
 
 @needs_int8

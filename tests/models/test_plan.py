@@ -40,7 +40,9 @@ def held_bytes(model: Any) -> int:
             tensors.append(state.offset)
         elif type(layer).__name__ == "Linear8bitLt":
             tensors.append(layer.weight.SCB)
-    return sum({each.data_ptr(): each.nbytes for each in tensors}.values())
+    packed = {id(each): each.numel() for each in tensors if each.is_mkldnn}  # int8
+    plain = {each.data_ptr(): each.nbytes for each in tensors if not each.is_mkldnn}
+    return sum(packed.values()) + sum(plain.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
