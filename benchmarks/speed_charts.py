@@ -82,6 +82,7 @@ def curves(alt: Any, found: Result) -> Any:
             strokeDash=alt.StrokeDash(
                 "percentile:N",
                 title=None,
+                legend=alt.Legend(symbolType="stroke", symbolSize=400),
                 scale=alt.Scale(domain=["p50", "p95", "p99"], range=[[1, 0], [6, 3], [2, 2]]),
             ),
             order="rate:Q",
