@@ -433,7 +433,8 @@ def run(
     """Train the translation model, or go on from its last checkpoint.
 
     The weights of the last minutes are averaged, and the average is kept if it does better
-    on the development pairs than the last weights alone.
+    on the development pairs than the last weights alone; so is its average with the model that
+    training went on from.
 
     Args:
         corpus: The training sentences.
@@ -506,8 +507,12 @@ def run(
             saved = time.monotonic()
     last = optimizer.weights()
     averaged = average([*snapshots, last])
+    candidates = {"last": last, "averaged": averaged}
+    if begin is not None:
+        start = {name: value.float().cpu() for name, value in initial.items()}
+        candidates["averaged with the beginning"] = average([start, averaged])
     best, best_score = last, -1.0
-    for name, weights in (("last", last), ("averaged", averaged)):
+    for name, weights in candidates.items():
         candidate = load_weights(encoder, recipe, weights).to(device)
         figures = dev_scores(
             candidate, tokenizer, corpus, recipe, sentences=min(100, len(corpus.dev["de"]))
