@@ -250,6 +250,8 @@ def _touch(model: Any, folder: str, libc: Any) -> int:
             for advice in (_MADV_PAGEOUT, _MADV_RANDOM):
                 libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), advice)
     for each in (*model.parameters(), *model.buffers()):
+        if each.is_mkldnn:  # packed, so in memory and no more in the file
+            continue
         each.view(-1)[:: max(1, 1024 // each.element_size())].sum()
     inside, size = False, 0
     for line in Path("/proc/self/smaps").read_text().splitlines():
@@ -331,7 +333,7 @@ def machine_of() -> dict[str, Any]:
     import torch
     import transformers
 
-    from langchain_xlm.models.processor import computes_bfloat16, computes_int8
+    from langchain_xlm.models.processor import computes_bfloat16, integer_product
 
     info = Path("/proc/cpuinfo")
     lines = info.read_text("utf-8").splitlines() if info.exists() else []
@@ -341,7 +343,7 @@ def machine_of() -> dict[str, Any]:
         "family": " ".join(f"{name} {fields[name]}" for name in ("cpu family", "model") if fields),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bfloat16_units": computes_bfloat16(),
-        "int8_units": computes_int8(),
+        "int8_units": integer_product() == "exact",
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -66,6 +66,7 @@ def _save_halved(model: PreTrainedModel, folder: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     for part in (config, config.get("encoder", {}), config.get("decoder", {})):
         part.pop("dtype", None)
+        part.pop("_name_or_path", None)  # a folder of the machine it was made on
     _write(path, config | {"dtype": "float32"})
     for weights in folder.glob("*.safetensors"):
         weights.chmod(0o644)

@@ -12,6 +12,7 @@ from langchain_xlm.models import quantization
 from langchain_xlm.models.config import LoadSpec, Task
 from langchain_xlm.models.families import Family
 from langchain_xlm.models.layer_bytes import kept_bytes, making_bytes
+from langchain_xlm.models.processor import integer_product
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +100,8 @@ class Skeleton:
 
         transformers reads the weights in the order of their names. bitsandbytes takes each as a
         whole. The package's own layers take them in parts, but of files in another dtype each is
-        first made whole in `dtype`. On a CPU, what stays as it is in the file is used where it
+        first made whole in `dtype`; where they are packed, which is done layer by layer at the end,
+        one layer is there twice. On a CPU, what stays as it is in the file is used where it
         lies there, and counts from the beginning. What is in no file is made last.
 
         Args:
@@ -125,7 +127,14 @@ class Skeleton:
         for (is_made, _), kept, making in sorted(steps, key=lambda step: step[0]):
             held += kept if is_made or making or not is_mapped else 0
             highest = max(highest, held + making)
-        return highest
+        return max(highest, held + self._packing_bytes())
+
+    def _packing_bytes(self) -> int:
+        """What the largest layer takes a second time while it is packed; 0 where none is."""
+        if integer_product() != "pairwise":
+            return 0
+        layers = (layer for layer in self.model.modules() if type(layer).__name__ == "Int8Linear")
+        return max((layer.weight.nbytes for layer in layers), default=0)
 
     def _step_bytes(
         self, owner: Any, name: str, tensor: torch.Tensor, *, is_copied: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,13 @@ def highest_bytes(work: Callable[[], Any], path: Path) -> int:
     """The most that is allocated at once beside what there was, as the profiler saw it."""
     from torch.profiler import ProfilerActivity, profile
 
+    gc.collect()  # or what others left is freed in between
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = work()
     profiler.export_chrome_trace(str(path))
     events = json.loads(path.read_text("utf-8"))["traceEvents"]
-    sizes = [event["args"]["Bytes"] for event in events if event.get("name") == "[memory]"]
+    changes = [event for event in events if event.get("name") == "[memory]"]
+    sizes = [event["args"]["Bytes"] for event in sorted(changes, key=lambda event: event["ts"])]
     assert result is not None
     held = highest = 0
     for size in sizes:
