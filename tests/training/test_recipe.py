@@ -59,7 +59,7 @@ def test_names_and_numbers_change_on_both_sides_alike() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_whole_recipe_yields_checkpoints_that_load(data: Path, tmp_path: Path) -> None:
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -82,7 +82,7 @@ def test_whole_recipe_yields_checkpoints_that_load(data: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_training_goes_on_from_exported_checkpoints(
     data: Path, starter: Path, tmp_path: Path
 ) -> None:
