@@ -28,7 +28,7 @@ from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of, uses_r
 Checkpoints = Callable[..., Path]
 READERS = ["xlm", "xlm-roberta", "xlm-roberta-xl", "xmod", "bert"]
 
-needs_int8 = pytest.mark.skipif(not computes_int8(), reason="torch multiplies no 8-bit integers here")
+needs_int8 = pytest.mark.skipif(not computes_int8(), reason="no product of 8-bit integers here")
 
 
 def spec(folder: Path | str, task: Task = "encoder", **fields: object) -> LoadSpec:

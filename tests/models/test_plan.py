@@ -59,7 +59,7 @@ def test_weights_are_those_that_are_loaded_to_the_byte(kind: str, checkpoints: C
     assert 0 < exact.weights.vocabulary < exact.weights.total
 
 
-@pytest.mark.skipif(not computes_int8(), reason="torch multiplies no 8-bit integers here")
+@pytest.mark.skipif(not computes_int8(), reason="no product of 8-bit integers here")
 def test_own_8_bits_take_the_vocabulary_and_load_in_parts(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
