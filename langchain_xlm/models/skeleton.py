@@ -133,8 +133,12 @@ class Skeleton:
         """What the largest layer takes a second time while it is packed; 0 where none is."""
         if integer_product() != "pairwise":
             return 0
-        layers = (layer for layer in self.model.modules() if type(layer).__name__ == "Int8Linear")
-        return max((layer.weight.nbytes for layer in layers), default=0)
+        sizes = (
+            tensor.nbytes
+            for _, owner, name, tensor in self._tensors()
+            if name == "weight" and type(owner).__name__ == "Int8Linear"
+        )
+        return max(sizes, default=0)
 
     def _step_bytes(
         self, owner: Any, name: str, tensor: torch.Tensor, *, is_copied: bool
