@@ -228,6 +228,7 @@ def load_converted_encoder(spec: LoadSpec) -> ConvertedEncoder:
 
     Raises:
         ModelLoadError: It cannot be converted, or the copy differs from the original.
+        InsufficientMemoryError: Converting it would take more memory than is free.
         XLMError: What `load_model` and `load_checkpoint` raise.
     """
     import ctranslate2
