@@ -207,6 +207,7 @@ def export_translation(
         length_penalty=recipe.length_penalty,
         max_length=recipe.max_tokens,
         early_stopping=recipe.beams > 1,
+        reverse_weight=recipe.reverse_weight,  # read by langchain_xlm alone
     )
     widened.copy_into(model.encoder.embeddings.word_embeddings)
     widened.copy_into(model.decoder.roberta.embeddings.word_embeddings, model.decoder.lm_head.bias)

@@ -126,6 +126,7 @@ class TranslationRecipe:
     beams: int
     length_penalty: float
     end_bias: float
+    reverse_weight: float
     language_weight: dict[str, float]
 
 

@@ -34,6 +34,15 @@ def translate(
             help="Translations kept in mind at a time: 1 is fastest, 4 or 5 mostly better.",
         ),
     ] = None,
+    reverse_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--reverse-weight",
+            min=0,
+            help="With beams, on a model that translates both ways: what it counts in the choice"
+            " among wordings how well the source can be told from them; 0 is off.",
+        ),
+    ] = None,
     files: FileOption = None,
     lines: LinesOption = False,
     as_json: JsonOption = False,
@@ -45,7 +54,9 @@ def translate(
     """
     from langchain_xlm.tools.translation import XLMTranslationTool
 
-    tool = XLMTranslationTool(**loading, num_beams=num_beams, handle_tool_error=False)
+    tool = XLMTranslationTool(
+        **loading, num_beams=num_beams, reverse_weight=reverse_weight, handle_tool_error=False
+    )
     questions = (
         Question(given, {"target_language": target, "source_language": source})
         for given in read_texts(texts, files, lines=lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_xlm.engines.decoding import Plan, generation_config
+from langchain_xlm.engines.decoding import Plan, Written, generation_config
 from langchain_xlm.models.conversion import spell
 from langchain_xlm.models.converted import ConvertedModel
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _READ = frozenset({
     "bad_words_ids", "early_stopping", "eos_token_id",
     "forced_bos_token_id", "length_penalty", "max_new_tokens", "min_length", "min_new_tokens",
-    "no_repeat_ngram_size", "num_beams", "pad_token_id", "repetition_penalty", "suppress_tokens",
+    "no_repeat_ngram_size", "num_beams", "pad_token_id", "repetition_penalty", "reverse_weight",
+    "suppress_tokens",
 })  # fmt: skip
 _WITHOUT_EFFECT = frozenset({
     "bos_token_id", "cache_config", "cache_implementation", "compile_config",
@@ -66,27 +67,58 @@ class CTranslate2Writer:
         self._defaults = defaults
         self._pad = defaults.pad_token_id
 
-    def write(self, rows: Sequence[Sequence[int]], plan: Plan) -> list[list[int]]:
-        """Generate once for each row of a batch.
+    def write(
+        self, rows: Sequence[Sequence[int]], plan: Plan, *, wordings: int = 1
+    ) -> list[list[Written]]:
+        """Generate for each row of a batch.
 
         Args:
             rows: Source tokens of each row, at least one row.
             plan: What they share.
+            wordings: Outputs for each row, at most the number of beams.
 
         Returns:
-            The written tokens of each row, beginning with the forced one where one is forced,
-            the end included.
+            So many outputs for each row, the most likely first, the end included.
         """
-        config = generation_config(self._defaults, plan)
+        config = generation_config(self._defaults, plan, wordings=wordings)
         forced = config.forced_bos_token_id
         results = self._translator.translate_batch(
             [[self._spell(token) for token in row] for row in rows],
             target_prefix=None if forced is None else [[self._spell(forced)]] * len(rows),
             return_end_token=True,
             max_input_length=0,  # pieces fit the window; it would cut without a word
+            num_hypotheses=wordings,
+            return_scores=wordings > 1,
             **self._options(config),
         )
-        return [[self._read(token) for token in result.hypotheses[0]] for result in results]
+        return [
+            [
+                Written([self._read(token) for token in tokens], score)
+                for tokens, score in zip(
+                    result.hypotheses, result.scores or [0.0] * wordings, strict=True
+                )
+            ]
+            for result in results
+        ]
+
+    def score(self, rows: Sequence[Sequence[int]], written: Sequence[Sequence[int]]) -> list[float]:
+        """Tell how likely the model would have written something for each row.
+
+        Args:
+            rows: Source tokens of each row, at least one row.
+            written: The tokens in question, the first of them given to the model and not judged.
+
+        Returns:
+            Mean log-probability of a token for each row.
+        """
+        results = self._translator.score_batch(
+            [[self._spell(token) for token in row] for row in rows],
+            [[self._spell(token) for token in tokens[:-1]] for tokens in written],
+            max_input_length=0,
+            max_batch_size=512,
+            batch_type="tokens",
+        )
+        return [sum(each.log_probs[1:]) / (len(each.log_probs) - 1) for each in results]
 
     def _options(self, config: GenerationConfig) -> dict[str, Any]:
         """Say with CTranslate2's names what a configuration says with those of transformers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ class GenerationSettings:
         no_repeat_ngram_size: Length of the token sequences that may not occur twice; 0 is off.
         repetition_penalty: Above 1 makes used tokens less likely (Keskar et al. 2019, section
             4.1, https://arxiv.org/abs/1909.05858).
+        reverse_weight: What the model's own way back counts in the choice among the wordings of
+            a beam search; 0 is off. See `engines.reranking`.
     """
 
     num_beams: int | None = None
@@ -43,6 +46,7 @@ class GenerationSettings:
     length_penalty: float | None = None
     no_repeat_ngram_size: int | None = None
     repetition_penalty: float | None = None
+    reverse_weight: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before any model is asked.
@@ -59,6 +63,10 @@ class GenerationSettings:
         if self.repetition_penalty is not None and not self.repetition_penalty > 0:
             raise ConfigurationError(
                 f"repetition_penalty={self.repetition_penalty!r} must be above 0; 1.0 is off."
+            )
+        if self.reverse_weight is not None and not 0 <= self.reverse_weight < math.inf:
+            raise ConfigurationError(
+                f"reverse_weight={self.reverse_weight!r} must be 0, which is off, or above."
             )
         least, most = self.min_new_tokens, self.max_new_tokens
         if least is not None and most is not None and least > most:
@@ -78,6 +86,21 @@ class Plan:
     target_id: int | None
     limit: int
     settings: GenerationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One output of a model for one row.
+
+    Attributes:
+        ids: Its tokens, beginning with the forced one where one is forced; behind its end it may
+            be filled up with padding.
+        score: Mean log-probability of a token, as the beam search weighs length; 0 where only
+            one output was asked for.
+    """
+
+    ids: list[int]
+    score: float = 0.0
 
 
 def length_limit(tokens: int, settings: GenerationSettings, *, decoder_window: int) -> int:
@@ -122,12 +145,15 @@ def retries(settings: GenerationSettings, *, default_beams: int) -> tuple[Genera
     )
 
 
-def generation_config(defaults: GenerationConfig, plan: Plan) -> GenerationConfig:
+def generation_config(
+    defaults: GenerationConfig, plan: Plan, *, wordings: int = 1
+) -> GenerationConfig:
     """Make the configuration of one batch; the checkpoint's own is copied, never changed.
 
     Args:
         defaults: The checkpoint's.
         plan: What the batch shares.
+        wordings: How many outputs each row should get, at most the number of beams.
 
     Returns:
         A new configuration: no sampling (the same text must give the same result), nothing
@@ -135,8 +161,8 @@ def generation_config(defaults: GenerationConfig, plan: Plan) -> GenerationConfi
     """
     config = copy.deepcopy(defaults)
     config.do_sample = False
-    config.num_return_sequences = 1
-    config.return_dict_in_generate = False
+    config.num_return_sequences = wordings
+    config.return_dict_in_generate = config.output_scores = wordings > 1
     for sampling in ("temperature", "top_k", "top_p", "min_p", "typical_p"):
         setattr(config, sampling, None)
     if plan.target_id is not None:

@@ -16,6 +16,7 @@ from langchain_xlm.engines.decoding import (
 from langchain_xlm.engines.directions import Direction, ModelInfo
 from langchain_xlm.engines.opening import OpenedModel, open_model
 from langchain_xlm.engines.repetition import invented_repetition
+from langchain_xlm.engines.reranking import Reranker, Source
 from langchain_xlm.engines.wording import Wording
 from langchain_xlm.engines.wordless import is_wordless
 from langchain_xlm.errors import ModelRunError
@@ -49,11 +50,19 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A piece on its way: the place of its text, the piece, its tokens (none: taken over)."""
+    """A piece on its way.
+
+    Attributes:
+        index: The place of its text.
+        segment: The piece.
+        ids: Its tokens; none: taken over.
+        source: What its translation is led back to; None for not.
+    """
 
     index: int
     segment: Segment
     ids: list[int]
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,13 @@ class GeneratorSession:
         self._decoder_window = decoder_window(opened.loaded)
         self.max_batch_tokens = _batch_tokens(opened)
         self.info = _describe(opened)
+        self._reranker = Reranker(
+            self.info,
+            self._defaults,
+            writer=self._writer,
+            wording=self._wording,
+            decoder_window=self._decoder_window,
+        )
 
     def prepare(self, request: GenerationRequest) -> Iterator[list[Unit[_Row]]]:
         """Cut the texts into pieces that fit and tokenize them, some at a time.
@@ -129,6 +145,7 @@ class GeneratorSession:
             zip(request.texts, request.directions, strict=True)
         ):
             target_id = self._target_id(direction)
+            reverse = self._reranker.reverse(direction, request.settings)
 
             def count(parts: Sequence[str], direction: Direction = direction) -> list[int]:
                 return [len(ids) for ids in self._wording.encode(parts, direction)]
@@ -146,7 +163,7 @@ class GeneratorSession:
                 encoded = iter(self._wording.encode(texts, direction))
                 rows = (next(encoded) if words else None for words in worded)
                 yield [
-                    self._unit(index, segment, ids, target_id, request.settings)
+                    self._unit(index, segment, ids, target_id, reverse, request.settings)
                     for segment, ids in zip(segments, rows, strict=True)
                 ]
 
@@ -172,7 +189,7 @@ class GeneratorSession:
 
     def close(self) -> None:
         """Let go of the model."""
-        del self._loaded, self._tokenizer, self._wording, self._writer
+        del self._loaded, self._tokenizer, self._wording, self._writer, self._reranker
 
     def _target_id(self, direction: Direction) -> int | None:
         if not direction.forced or direction.target_token is None:
@@ -185,12 +202,14 @@ class GeneratorSession:
         segment: Segment,
         ids: list[int] | None,
         target_id: int | None,
+        reverse: Direction | None,
         settings: GenerationSettings,
     ) -> Unit[_Row]:
         if ids is None:  # nothing to translate
             return Unit(_Row(index, segment, []), 0, None)
         limit = length_limit(len(ids), settings, decoder_window=self._decoder_window)
-        return Unit(_Row(index, segment, ids), len(ids), Plan(target_id, limit, settings))
+        source = None if reverse is None else self._reranker.source(ids, reverse)
+        return Unit(_Row(index, segment, ids, source), len(ids), Plan(target_id, limit, settings))
 
     def _attempts(self, rows: Sequence[_Row], plan: Plan) -> list[_Attempt]:
         """Generate for each row, again with other settings where it loops or writes nothing."""
@@ -225,17 +244,30 @@ class GeneratorSession:
         Raises:
             ModelRunError: The model did not begin with the target's language token.
         """
-        generated = self._writer.write([row.ids for row in rows], plan)
-        if plan.target_id is not None and any(row[0] != plan.target_id for row in generated):
+        sources = [row.source for row in rows]
+        generated = self._writer.write(
+            [row.ids for row in rows],
+            plan,
+            wordings=self._reranker.wordings(sources, plan.settings),
+        )
+        if plan.target_id is not None and any(
+            written.ids[0] != plan.target_id for row in generated for written in row
+        ):
             raise ModelRunError(
                 self.info.model,
                 "it did not begin with the token of the target language, so the output may be in"
                 " any language; its generation settings overrule the forced token",
             )
-        return [
-            self._read(row.segment.text, row.ids, out, plan)
-            for row, out in zip(rows, generated, strict=True)
+        attempts = [
+            [self._read(row.segment.text, row.ids, written.ids, plan) for written in wordings]
+            for row, wordings in zip(rows, generated, strict=True)
         ]
+        candidates = [
+            [(one, attempt.text) for one, attempt in zip(written, read, strict=True)]
+            for written, read in zip(generated, attempts, strict=True)
+        ]
+        chosen = self._reranker.choose(candidates, sources, plan.settings)
+        return [wordings[place] for wordings, place in zip(attempts, chosen, strict=True)]
 
     def _read(self, source: str, source_ids: list[int], ids: list[int], plan: Plan) -> _Attempt:
         """Turn generated tokens into text and look at how they end."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from langchain_xlm.engines.decoding import Plan
+from langchain_xlm.engines.decoding import Plan, Written
 from langchain_xlm.errors import ConfigurationError, ModelLoadError
 from langchain_xlm.models.backends import CTRANSLATE2, TORCH, Backend
 from langchain_xlm.models.config import LoadSpec
@@ -32,8 +32,13 @@ class Writer(Protocol):
 
     memory_bytes: int
 
-    def write(self, rows: Sequence[Sequence[int]], plan: Plan) -> list[list[int]]:
-        """Generate once for each row of a batch, from the first written token on."""
+    def write(
+        self, rows: Sequence[Sequence[int]], plan: Plan, *, wordings: int = 1
+    ) -> list[list[Written]]:
+        """Generate for each row of a batch, from the first written token on, the best first."""
+
+    def score(self, rows: Sequence[Sequence[int]], written: Sequence[Sequence[int]]) -> list[float]:
+        """Tell how likely the model would have written something for each row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from langchain_xlm.engines.decoding import GenerationSettings
 from langchain_xlm.engines.directions import Direction, ModelInfo
 from langchain_xlm.engines.encoder import Embedded, Encoder, cosines
 from langchain_xlm.engines.generator import FLAGS, GeneratedText, Generator
@@ -68,9 +70,17 @@ class XLMTranslationTool(DecodingFields, XLMTool):
         " run in parallel."
     )
     args_schema: type[BaseModel] = TranslationArguments
+    reverse_weight: float | None = None
+    """With beams, on a model that translates both ways (M2M100, NLLB, mBART-50, the starter): how
+    much it counts in the choice among its wordings how well the source can be told from them.
+    0.5 is a good beginning, 0 is off; None leaves it as the checkpoint has it."""
     similarity_model: str | None = None
     """Encoder that compares the meaning of source and translation, such as "starter" or
     "sentence-transformers/LaBSE"; None leaves the comparison out."""
+
+    def settings(self) -> GenerationSettings:
+        """Return the settings of decoding, as the fields stand now."""
+        return replace(super().settings(), reverse_weight=self.reverse_weight)
 
     def specs(self) -> tuple[LoadSpec, ...]:
         """Return what the tool loads when it is used."""

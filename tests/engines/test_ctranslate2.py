@@ -87,7 +87,7 @@ def _frequent_token(folder: Path) -> int:
     session = GeneratorSession(spec_of(folder, "torch"))
     rows = [session._tokenizer(text)["input_ids"] for text in SENTENCES]
     written = session._writer.write(rows, Plan(None, 16, GenerationSettings()))
-    counted = Counter(token for row in written for token in row[6:])
+    counted = Counter(token for (row,) in written for token in row.ids[6:])
     return counted.most_common(1)[0][0]
 
 
