@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from langchain_xlm.errors import ModelLoadError
 from langchain_xlm.models import quantization
 from langchain_xlm.models.backends import CTRANSLATE2, TORCH, Backend
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.converted import family_here, is_better_converted, load_converted_encoder
+from langchain_xlm.models.converted import load_converted_encoder, open_better
 from langchain_xlm.models.footprint import model_bytes
 from langchain_xlm.models.loading import LoadedCheckpoint, load_model
 
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from langchain_xlm.engines.states import TokenStates
 
 __all__ = ["OpenedEncoder", "Reader", "open_encoder"]
-
-_log = logging.getLogger("langchain_xlm")
 
 
 class Reader(Protocol):
@@ -75,15 +71,7 @@ def open_encoder(spec: LoadSpec) -> OpenedEncoder:
         ModelLoadError: It was asked for by name and cannot convert it (or the reasons of
             `load_model`).
     """
-    if spec.backend == CTRANSLATE2:
-        family_here(spec)
-        return _open_converted(spec)
-    if spec.backend == "auto" and is_better_converted(spec):
-        try:
-            return _open_converted(spec)
-        except ModelLoadError as error:
-            _log.warning("%s runs on torch instead: %s", spec.model, error)
-    return _open_with_torch(spec)
+    return open_better(spec, converted=_open_converted, plain=_open_with_torch)
 
 
 def _open_converted(spec: LoadSpec) -> OpenedEncoder:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from langchain_xlm.engines.decoding import Plan, Written
-from langchain_xlm.errors import ConfigurationError, ModelLoadError
+from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.models.backends import CTRANSLATE2, TORCH, Backend
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.converted import family_here, is_better_converted, load_converted
+from langchain_xlm.models.converted import load_converted, open_better
 from langchain_xlm.models.generation_defaults import complete_defaults
 from langchain_xlm.models.loading import LoadedCheckpoint, load_model
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 __all__ = ["OpenedModel", "Writer", "open_model"]
-
-_log = logging.getLogger("langchain_xlm")
 
 
 class Writer(Protocol):
@@ -72,15 +69,7 @@ def open_model(spec: LoadSpec) -> OpenedModel:
         ModelLoadError: It was asked for by name and cannot convert it (or the reasons of
             `load_model`).
     """
-    if spec.backend == CTRANSLATE2:
-        family_here(spec)
-        return _open_converted(spec)
-    if spec.backend == "auto" and is_better_converted(spec):
-        try:
-            return _open_converted(spec)
-        except (ConfigurationError, ModelLoadError) as error:
-            _log.warning("%s runs on torch instead: %s", spec.model, error)
-    return _open_with_torch(spec)
+    return open_better(spec, converted=_open_converted, plain=_open_with_torch)
 
 
 def _open_converted(spec: LoadSpec) -> OpenedModel:

@@ -202,7 +202,8 @@ def _setting_plans(
 
 def _converting_bytes(spec: LoadSpec, main: Device) -> int:
     """What a copy for CTranslate2 takes to be made where `backend="auto"` would; else 0."""
-    from langchain_xlm.models.converted import converting_bytes, is_better_converted
+    from langchain_xlm.models.converted import is_better_converted
+    from langchain_xlm.models.converting import converting_bytes
 
     if main.kind != "cpu" or not is_better_converted(spec):
         return 0

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from langchain_xlm.errors import ConfigurationError, InsufficientMemoryError, ModelLoadError
-from langchain_xlm.models import conversion, converted
+from langchain_xlm.models import conversion, converting
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.converted import converting_bytes, family_here, load_converted
+from langchain_xlm.models.converted import family_here, load_converted
+from langchain_xlm.models.converting import converting_bytes
 from langchain_xlm.models.footprint import expected_bytes
 
 Checkpoints = Callable[..., Path]
@@ -170,7 +171,7 @@ def test_a_copy_that_would_not_fit_is_not_made(
     weights = expected_bytes(spec)
     assert 2 * weights < needed < 3 * weights
     small = Device("cpu", "x86_64", 2**40, needed)  # a tenth of it is kept back
-    monkeypatch.setattr(converted, "find_devices", lambda: (small,))
+    monkeypatch.setattr(converting, "find_devices", lambda: (small,))
     opened = open_model(spec)
     assert opened.backend == "torch"
     assert "runs on torch instead" in caplog.text
@@ -179,7 +180,7 @@ def test_a_copy_that_would_not_fit_is_not_made(
     assert (caught.value.needed_bytes, caught.value.free_bytes) == (needed, needed)
     assert not conversions
     roomy = Device("cpu", "x86_64", 2**40, 2 * needed)
-    monkeypatch.setattr(converted, "find_devices", lambda: (roomy,))
+    monkeypatch.setattr(converting, "find_devices", lambda: (roomy,))
     assert open_model(spec).backend == "ctranslate2"
     assert len(conversions) == 1
 
@@ -199,5 +200,5 @@ def test_quantized_weights_are_not_converted(checkpoints: Checkpoints, tmp_path:
 
 
 def test_copies_go_to_the_hubs_own_place(checkpoints: Checkpoints) -> None:
-    folder = converted._folder(spec_of(checkpoints("nllb")), "float32")
+    folder = converting._folder(spec_of(checkpoints("nllb")), "float32")
     assert folder.is_relative_to(os.environ["HF_ASSETS_CACHE"])
