@@ -52,8 +52,9 @@ types: $(VENV)/installed ## mypy, strict
 layers: $(VENV)/installed ## the layer contract
 	$(BIN)/lint-imports
 
+# A process for each core, of one thread: on a small model two threads mostly wait for each other.
 unit: $(VENV)/installed ## the tests, offline, with branch coverage of at least 95%
-	$(OFFLINE) $(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-fail-under=95
 
 docs: $(VENV)/installed ## the site, into docs/_build
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 
 import pytest
 
@@ -23,8 +22,7 @@ def test_letters_of_any_script_are_words(text: str) -> None:
     assert not is_wordless(text)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("text", ["a" * 1_000_000, "a." * 500_000, "@a" * 500_000, "a@" * 500_000])
 def test_a_megabyte_without_a_space_is_quick(text: str) -> None:
-    start = time.process_time()
     is_wordless(text)
-    assert time.process_time() - start < 2
