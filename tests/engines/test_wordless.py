@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-
 import pytest
 
 from langchain_xlm.engines.wordless import is_wordless
