@@ -3,8 +3,8 @@
 Each output channel of a weight and each token of an input has its own scale, so that one large
 value spoils its own row only. The product itself is of integers, on the processor's own units for
 them, or with AVX2, where it is still twice as quick as one of float32. The vocabulary matrix,
-which is looked up and never multiplied, has one scale for each piece. All are quantized one by
-one, and in parts, while a checkpoint is read, through transformers' own interface for quantizers.
+which is looked up and never multiplied, has one scale for each piece. `models.int8_loading` puts
+them into a model while its checkpoint is read.
 
 Source:
     The scheme (vector-wise, without the outlier columns) of Dettmers et al. 2022, section 3.1,
@@ -13,27 +13,15 @@ Source:
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
 import torch
-from transformers.core_model_loading import ConversionOps
-from transformers.quantizers.auto import register_quantization_config, register_quantizer
-from transformers.quantizers.base import HfQuantizer
-from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from langchain_xlm.models.processor import integer_product
-from langchain_xlm.models.quantization import ROWWISE_METHOD
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = [
     "NUMBERS_AT_ONCE",
     "Int8Embedding",
     "Int8Linear",
-    "RowwiseInt8Config",
+    "LastInput",
     "pairwise_scales",
     "quantize_rows",
     "quantize_weight",
@@ -117,7 +105,7 @@ def quantize_weight(
     return rows, scales
 
 
-class _LastInput:
+class LastInput:
     """The quantized form of the last input: query, key and value layers get the same one."""
 
     def __init__(self) -> None:
@@ -125,6 +113,16 @@ class _LastInput:
         self._rows: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def rows_of(self, source: torch.Tensor, *, unsigned: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Round an input, or return what it was rounded to if it is the last one again.
+
+        Args:
+            source: `(..., width)`, any float dtype.
+            unsigned: Whether 128 is added to every integer.
+
+        Returns:
+            The integers, `(tokens, width)`, int8 or uint8, and what one of each token stands for,
+            `(tokens, 1)`, float32.
+        """
         if source is not self._source or self._rows is None:
             rows, scales = quantize_rows(source.reshape(-1, source.shape[-1]).float())
             if unsigned:  # the highest bit turned over is 128 more
@@ -146,7 +144,7 @@ class Int8Linear(torch.nn.Module):
     scale: torch.Tensor
 
     def __init__(
-        self, inputs: int, outputs: int, *, bias: bool, dtype: torch.dtype, last_input: _LastInput
+        self, inputs: int, outputs: int, *, bias: bool, dtype: torch.dtype, last_input: LastInput
     ) -> None:
         """Make a layer without values; they come with the checkpoint.
 
@@ -216,7 +214,7 @@ def quantized_linear(layer: torch.nn.Linear) -> Int8Linear:
         layer.out_features,
         bias=layer.bias is not None,
         dtype=layer.weight.dtype,
-        last_input=_LastInput(),
+        last_input=LastInput(),
     )
     rows, quantized.scale = quantize_weight(layer.weight.detach(), is_multiplied=True)
     quantized.weight.data = rows
@@ -290,124 +288,3 @@ class Int8Embedding(torch.nn.Module):
     def extra_repr(self) -> str:
         """Describe the matrix where the model is printed."""
         return f"{self.num_embeddings}, {self.embedding_dim}, padding_idx={self.padding_idx}"
-
-
-@functools.cache
-def register() -> None:
-    """Make the quantizer known to transformers, once in a process."""
-    register_quantization_config(ROWWISE_METHOD)(RowwiseInt8Config)
-    register_quantizer(ROWWISE_METHOD)(_RowwiseInt8Quantizer)
-
-
-class RowwiseInt8Config(QuantizationConfigMixin):
-    """What transformers must know to load a model with these layers.
-
-    Attributes:
-        exact: Names of modules that stay as they are; None leaves it to transformers.
-    """
-
-    def __init__(self, exact: list[str] | None = None, **_others: Any) -> None:
-        """Describe the quantization.
-
-        Args:
-            exact: Names of modules that stay as they are; None leaves it to transformers.
-            _others: What transformers saves beside.
-        """
-        self.quant_method = ROWWISE_METHOD  # type: ignore[assignment] # a method of our own
-        self.exact = exact
-
-
-class _Quantize(ConversionOps):
-    """One weight of the checkpoint to integers and scales, as it is read."""
-
-    def convert(  # type: ignore[override]
-        self,
-        input_dict: Mapping[str, Any],
-        *_: Any,
-        full_layer_name: str,
-        model: PreTrainedModel,
-        **_others: Any,
-    ) -> dict[str, torch.Tensor]:
-        owner = model.get_submodule(full_layer_name.rpartition(".")[0])
-        converted: dict[str, torch.Tensor] = {}
-        for name, value in input_dict.items():
-            weight = value[0] if isinstance(value, list) else value
-            rows, scales = quantize_weight(weight, is_multiplied=isinstance(owner, Int8Linear))
-            converted[name] = torch.nn.Parameter(rows, requires_grad=False)
-            converted[name.removesuffix("weight") + "scale"] = scales
-        return converted
-
-
-class _RowwiseInt8Quantizer(HfQuantizer):
-    requires_calibration = False
-
-    def param_needs_quantization(
-        self, model: PreTrainedModel, param_name: str, **_others: Any
-    ) -> bool:
-        module, _, name = param_name.rpartition(".")
-        owner = model.get_submodule(module)
-        return name == "weight" and isinstance(owner, (Int8Linear, Int8Embedding))
-
-    def get_quantize_ops(self) -> _Quantize:
-        return _Quantize()
-
-    def is_serializable(self) -> bool:
-        return False
-
-    @property
-    def is_trainable(self) -> bool:
-        return False
-
-    def _process_model_before_weight_loading(self, model: PreTrainedModel, **_others: Any) -> None:
-        """Put the layers in place, empty, and the vocabulary matrix."""
-        assert isinstance(self.quantization_config, RowwiseInt8Config)
-        skipped = self.get_modules_to_not_convert(
-            model, self.quantization_config.exact, list(model._keep_in_fp32_modules or ())
-        )
-        last_input = _LastInput()
-        for name, layer in list(model.named_modules()):
-            inside = any(f".{one}." in f".{name}." for one in skipped)
-            if not isinstance(layer, torch.nn.Linear) or inside:
-                continue
-            with torch.device("meta"):
-                quantized = Int8Linear(
-                    layer.in_features,
-                    layer.out_features,
-                    bias=layer.bias is not None,
-                    dtype=layer.weight.dtype,
-                    last_input=last_input,
-                )
-            model.set_submodule(name, quantized)
-        _replace_vocabulary(model)
-
-    def _process_model_after_weight_loading(self, model: PreTrainedModel, **_others: Any) -> None:
-        """Pack the layers, and copy what kept its type, which else holds the whole file."""
-        for layer in model.modules():
-            if isinstance(layer, Int8Linear):
-                layer.pack()
-        for parameter in model.parameters():
-            if parameter.dtype != torch.int8:
-                parameter.data = parameter.data.clone()
-
-
-def _replace_vocabulary(model: PreTrainedModel) -> None:
-    """Put an empty `Int8Embedding` in the place of the vocabulary matrix.
-
-    A matrix that is also the output layer stays as it is, since that one multiplies with it, and
-    so does one of another class, whose lookup may do more.
-    """
-    vocabulary = model.get_input_embeddings()
-    if type(vocabulary) is not torch.nn.Embedding:
-        return
-    name = next(name for name, module in model.named_modules() if module is vocabulary)
-    tied = model.all_tied_weights_keys
-    if f"{name}.weight" in {*tied, *tied.values()}:
-        return
-    with torch.device("meta"):
-        quantized = Int8Embedding(
-            vocabulary.num_embeddings,
-            vocabulary.embedding_dim,
-            padding_idx=vocabulary.padding_idx,
-            dtype=vocabulary.weight.dtype,
-        )
-    model.set_submodule(name, quantized)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
-    from langchain_xlm.models.int8 import RowwiseInt8Config
+    from langchain_xlm.models.int8_loading import RowwiseInt8Config
 
 __all__ = [
     "ROWWISE_INT8",
@@ -119,7 +119,7 @@ def quantization_settings(
 
 
 def _rowwise_int8(exact: list[str] | None) -> RowwiseInt8Config:
-    from langchain_xlm.models.int8 import RowwiseInt8Config, register
+    from langchain_xlm.models.int8_loading import RowwiseInt8Config, register
 
     register()
     return RowwiseInt8Config(exact)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
     from transformers.quantizers.base import HfQuantizer
 
-    from langchain_xlm.models.int8 import RowwiseInt8Config
+    from langchain_xlm.models.int8_loading import RowwiseInt8Config
 
 __all__ = ["Skeleton", "WeightBytes", "auto_class", "build_skeleton", "read_config"]
 
