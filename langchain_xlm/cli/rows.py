@@ -83,17 +83,19 @@ class Parquet:
             rows: The rows; all vectors have one width.
             made_by: What made the vectors, for the metadata of the schema.
         """
+        import numpy as np
         import pyarrow as pa
         from pyarrow import parquet
 
         vector = pa.list_(pa.float32(), len(rows[0].vector))
+        values = np.array([row.vector for row in rows], dtype=np.float32)
         columns = {"origin": pa.string(), "text": pa.string(), "vector": vector}
         metadata = {f"langchain_xlm.{name}": value for name, value in made_by.items()}
         table = pa.table(
             [
                 pa.array([row.origin for row in rows], pa.string()),
                 pa.array([row.text for row in rows], pa.string()),
-                pa.array([row.vector for row in rows], vector),
+                pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=vector),
             ],
             schema=pa.schema(columns.items(), metadata=metadata),
         )
