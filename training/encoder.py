@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from langchain_xlm.models.processor import computes_bfloat16
 from training import student
 from training.batches import PAD, EncodedTexts, Tokens, by_length, pad, shorten
 from training.corpus import LABELS, TRANSLATED, Corpus, Labelled
@@ -178,7 +179,9 @@ class Bank:
             device: Where the student is.
         """
         self._recipe = recipe
-        self._vectors = vectors.to(device)
+        # A CPU without units for bfloat16 multiplies float32 many times faster.
+        plain = device.type == "cpu" and not computes_bfloat16()
+        self._vectors = vectors.to(device, torch.float32 if plain else None)
         self._random = torch.Generator().manual_seed(recipe.seed)
         count = len(vectors)
         pool = torch.randperm(count, generator=self._random)[: recipe.neighbour_pool]
@@ -194,6 +197,12 @@ class Bank:
             near = best.topk(min(wanted, best.shape[1]), dim=-1).indices
             found.append((near * 16 + place.gather(1, near)).cpu())
         self._neighbours = pool[torch.cat(found)]
+
+    def alike(self, texts: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Tell which of two lists of English texts say the same, `(texts, others)`, boolean."""
+        device = self._vectors.device
+        cosine = self._vectors[texts.to(device)] @ self._vectors[others.to(device)].T
+        return cosine > self._recipe.duplicate_cosine
 
     def draw(self, english: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Give the targets of a batch and the vectors to score against.
@@ -227,10 +236,71 @@ def embed(
     return mean_pool(states, mask)
 
 
+class Memory:
+    """The student's vectors of the two sides of recent pairs, oldest replaced first.
+
+    Source:
+        Cross-batch memory, Wang et al. 2020, https://arxiv.org/abs/1912.06798
+    """
+
+    def __init__(self, size: int, width: int, device: torch.device) -> None:
+        """Begin empty.
+
+        Args:
+            size: Pairs that are kept.
+            width: Of the vectors.
+            device: Where the student is.
+        """
+        self._size = size
+        self._left = torch.zeros(0, width, device=device)
+        self._right = torch.zeros(0, width, device=device)
+        self._texts = torch.zeros(0, dtype=torch.long)
+
+    def contrast(
+        self,
+        left: torch.Tensor,
+        right: torch.Tensor,
+        texts: torch.Tensor,
+        bank: Bank,
+        temperature: float,
+    ) -> torch.Tensor:
+        """Tell the two sides of each pair from all others of the batch and the memory; keep them.
+
+        A pair whose English text the teacher holds for a paraphrase is left out of the others.
+
+        Args:
+            left: Unit vectors of one side, `(pairs, width)`.
+            right: Unit vectors of the other, `(pairs, width)`.
+            texts: Which English text each pair has, `(pairs,)`.
+            bank: The teacher's vectors.
+            temperature: Divides the cosines.
+
+        Returns:
+            The mean of the two directions' cross-entropies.
+        """
+        count = len(left)
+        other_texts = torch.cat([texts, self._texts])
+        alike = bank.alike(texts, other_texts)
+        alike[:, :count].fill_diagonal_(False)
+        goal = torch.arange(count, device=left.device)
+        losses = [
+            functional.cross_entropy(
+                (mine @ torch.cat([theirs, kept]).T / temperature).masked_fill(alike, -1e4), goal
+            )
+            for mine, theirs, kept in ((left, right, self._right), (right, left, self._left))
+        ]
+        with torch.no_grad():
+            self._left = torch.cat([left.detach(), self._left])[: self._size]
+            self._right = torch.cat([right.detach(), self._right])[: self._size]
+            self._texts = other_texts[: self._size]
+        return (losses[0] + losses[1]) / 2
+
+
 def distillation_loss(
     model: XLMRobertaForSequenceClassification,
     examples: list[Example],
     bank: Bank,
+    memory: Memory,
     recipe: EncoderRecipe,
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -244,6 +314,7 @@ def distillation_loss(
         model: The student.
         examples: A batch.
         bank: The teacher's vectors.
+        memory: The student's vectors of earlier pairs.
         recipe: Weights and temperature.
         device: Where the student is.
 
@@ -271,12 +342,8 @@ def distillation_loss(
     if len(both) > 1 and recipe.student_weight:
         first = torch.tensor([int(starts[i]) for i in both])
         left, right = vectors[first.to(device)], vectors[(first + 1).to(device)]
-        texts = owner[first]
-        same = (texts[:, None] == texts[None, :]) & ~torch.eye(len(both), dtype=torch.bool)
-        contrast = (left @ right.T * scale).masked_fill(same.to(device), -1e4)
-        goal = torch.arange(len(both), device=device)
-        loss = loss + recipe.student_weight / 2 * (
-            functional.cross_entropy(contrast, goal) + functional.cross_entropy(contrast.T, goal)
+        loss = loss + recipe.student_weight * memory.contrast(
+            left, right, owner[first], bank, recipe.temperature
         )
     return loss, cosine.mean().detach()
 
@@ -379,6 +446,7 @@ def run(
 
     examples = Examples(corpus, tokenizer, recipe, seed)
     bank = Bank(vectors, recipe, device)
+    memory = Memory(recipe.memory, vectors.shape[1], device)
     batches = by_length(
         examples.draw,
         lambda example: example.length,
@@ -404,7 +472,7 @@ def run(
             (loss * recipe.sentiment_weight).backward()
         else:
             batch = next(batches)
-            loss, cosine = distillation_loss(model, batch, bank, recipe, device)
+            loss, cosine = distillation_loss(model, batch, bank, memory, recipe, device)
             sums["loss"].append(loss.item())
             sums["cosine"].append(float(cosine))
             seen += len(batch)

@@ -69,6 +69,7 @@ class EncoderRecipe:
     duplicate_cosine: float
     cosine_weight: float
     student_weight: float
+    memory: int
     english_share: float
     long_share: float
     long_characters: int

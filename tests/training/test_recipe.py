@@ -113,3 +113,42 @@ def test_training_goes_on_from_exported_checkpoints(
     assert not torch.equal(before, after)
     written = translation.translate(model, tokenizer, ["I am hungry."], "de")
     assert written == ["Ich habe Hunger."]
+
+
+def test_pairs_are_contrasted_with_earlier_ones_but_not_with_paraphrases() -> None:
+    torch = pytest.importorskip("torch")
+    from torch.nn.functional import cross_entropy, normalize
+
+    from training.encoder import Bank, Memory
+
+    generator = torch.Generator().manual_seed(1)
+
+    def unit(count: int) -> torch.Tensor:
+        return normalize(torch.randn(count, 16, generator=generator), dim=-1)
+
+    recipe = dataclasses.replace(
+        read_recipe(smoke=True).encoder, duplicate_cosine=0.95, neighbour_pool=8, bank_neighbours=1
+    )
+    teacher = unit(40)
+    teacher[3] = teacher[0]  # the same said twice
+    bank = Bank(teacher, recipe, torch.device("cpu"))
+    memory = Memory(4, 16, torch.device("cpu"))
+    early, late = (unit(3), unit(3)), (unit(2), unit(2))
+    memory.contrast(*early, torch.tensor([0, 1, 2]), bank, 0.1)
+    found = memory.contrast(*late, torch.tensor([3, 4]), bank, 0.1)
+    wanted = 0.0
+    for mine, theirs, kept in ((late[0], late[1], early[1]), (late[1], late[0], early[0])):
+        scores = mine @ torch.cat([theirs, kept]).T / 0.1
+        scores[0, 2] = -torch.inf  # text 3 is text 0
+        wanted += float(cross_entropy(scores, torch.arange(2))) / 2
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+    # Of the five pairs seen, the oldest has left: a contrast with itself would now find it.
+    again = memory.contrast(*late, torch.tensor([30, 31]), bank, 0.1)
+    kept_left = torch.cat([late[0], early[0][:2]])
+    kept_right = torch.cat([late[1], early[1][:2]])
+    scores = (
+        late[0] @ torch.cat([late[1], kept_right]).T / 0.1,
+        late[1] @ torch.cat([late[0], kept_left]).T / 0.1,
+    )
+    wanted = sum(float(cross_entropy(each, torch.arange(2))) for each in scores) / 2
+    assert float(again) == pytest.approx(wanted, rel=1e-5)
