@@ -204,6 +204,7 @@ class Evaluation:
         """Japanese sentence similarity: Spearman's correlation times 100."""
         with (self.data / "eval/jsts/test.tsv").open(encoding="utf-8") as lines:
             rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = rows[: self.recipe.evaluate.rows or None]
         left, right = self.embed([row[1] for row in rows]), self.embed([row[2] for row in rows])
         gold = [float(row[0]) for row in rows]
         return {"spearman": 100.0 * spearman((left * right).sum(1).numpy(), np.array(gold))}
@@ -296,7 +297,7 @@ class Evaluation:
         for language in ("english", "indonesian"):
             path = self.data / "eval/sentiment/nusax/sentiment" / language / "test.csv"
             with path.open(encoding="utf-8", newline="") as lines:
-                rows = list(csv.DictReader(lines))
+                rows = list(csv.DictReader(lines))[: self.recipe.evaluate.rows or None]
             texts = [Labelled(row["text"], LABELS.index(row["label"])) for row in rows]
             figures[language] = self._macro_f1(texts)[0]
         return figures

@@ -137,6 +137,7 @@ class EvaluateRecipe:
 
     threads: int
     sentences: int
+    rows: int
 
 
 @dataclass(frozen=True, kw_only=True)
