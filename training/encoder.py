@@ -500,11 +500,19 @@ def run(
             log("encoder", step=clock.steps, minutes=clock.elapsed_s / 60, **figures)
             saved = since = time.monotonic()
             seen = tokens_seen = 0
-    log(
-        "encoder",
-        step=clock.steps,
-        minutes=clock.elapsed_s / 60,
-        **dev_retrieval(model, tokenizer, corpus, recipe, device),
-    )
-    torch.save(optimizer.weights(), finished)
+    last = optimizer.weights()
+    candidates = {"last": last}
+    if begin is not None:
+        candidates["between the beginning and the last"] = {
+            name: torch.lerp(initial[name].float().cpu(), weight, recipe.share_of_last)
+            for name, weight in last.items()
+        }
+    best, best_score = last, -1.0
+    for name, weights in candidates.items():
+        model.load_state_dict(weights, strict=False)
+        figures = dev_retrieval(model, tokenizer, corpus, recipe, device)
+        log("encoder", weights=name, step=clock.steps, minutes=clock.elapsed_s / 60, **figures)
+        if figures["mean"] > best_score:
+            best, best_score = weights, figures["mean"]
+    torch.save(best, finished)
     return finished

@@ -70,6 +70,7 @@ class EncoderRecipe:
     cosine_weight: float
     student_weight: float
     memory: int
+    share_of_last: float
     english_share: float
     long_share: float
     long_characters: int

@@ -115,6 +115,40 @@ def test_training_goes_on_from_exported_checkpoints(
     assert written == ["Ich habe Hunger."]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_encoder_goes_on_from_an_exported_one(
+    data: Path, starter: Path, tmp_path: Path
+) -> None:
+    import torch
+    from tokenizers import Tokenizer
+
+    from training import encoder, export
+    from training.corpus import read_corpus, read_sentiment
+
+    recipe = read_recipe(smoke=True)
+    short = dataclasses.replace(recipe.encoder, minutes=0.05, vocabulary_rate=1e-4, trunk_rate=1e-5)
+    corpus = read_corpus(data, recipe.corpus)
+    corpus = dataclasses.replace(
+        corpus, dev={language: pairs[:5] for language, pairs in corpus.dev.items()}
+    )
+    sentiment, _ = read_sentiment(data, recipe.corpus)
+    begin = export.read_encoder(starter / "encoder")
+    tokenizer = Tokenizer.from_file(str(starter / "encoder" / "tokenizer.json"))
+    width = begin.config.hidden_size
+    vectors = torch.randn(len(corpus.english), width, generator=torch.Generator().manual_seed(2))
+    vectors = torch.nn.functional.normalize(vectors, dim=-1).bfloat16()
+    before = {name: value.detach().clone() for name, value in begin.named_parameters()}
+    device = torch.device("cpu")
+    encoder.run(corpus, sentiment, tokenizer, vectors, tmp_path, short, device, begin)
+
+    after = dict(export.load_encoder(tmp_path).named_parameters())
+    name = "roberta.embeddings.word_embeddings.weight"
+    assert not torch.equal(after[name], before[name])
+    # A few small steps away from where it began, and no further.
+    assert torch.nn.functional.cosine_similarity(after[name], before[name]).min() > 0.9
+
+
 def test_pairs_are_contrasted_with_earlier_ones_but_not_with_paraphrases() -> None:
     torch = pytest.importorskip("torch")
     from torch.nn.functional import cross_entropy, normalize
