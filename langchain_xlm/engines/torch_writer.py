@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig
 
-# Numbers that the scores of all words may take at once: 64 MB of float32, or 62 tokens of NLLB.
-_SCORES = 16_000_000
+# Numbers that the scores of all words may take at once, 8 MB of float32: a small part of what the
+# search before them took. A row is never cut: 40 tokens of NLLB, with 256,000 words, take 41 MB.
+_SCORES = 2_000_000
 
 
 class TorchWriter:
