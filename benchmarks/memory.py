@@ -139,6 +139,7 @@ def measure(kind: str, setting: str, tiny: str, large: str) -> dict[str, int]:
     from langchain_xlm.models.config import LoadSpec
     from langchain_xlm.models.loading import load_model
     from langchain_xlm.models.memory import freed_at_once
+    from langchain_xlm.models.onednn import use_onednn
 
     torch.set_num_threads(1)
     task = "encoder" if kind in ENCODERS else "seq2seq"
@@ -162,7 +163,9 @@ def measure(kind: str, setting: str, tiny: str, large: str) -> dict[str, int]:
     libc.malloc_trim(0)
     before = _resident("RssAnon")
     with _Highest() as highest:
-        model = load_model(LoadSpec(task, large, **options)).model
+        loaded = load_model(LoadSpec(task, large, **options))
+        use_onednn(loaded)
+    model = loaded.model
     gc.collect()
     libc.malloc_trim(0)
     mapped = _touch(model, large, libc)

@@ -24,9 +24,6 @@ _ENTAILMENT = {"entailment", "not_entailment", "contradiction"}
 
 # How many texts or pieces are tokenized at a time.
 _CHUNK = 64
-# Budgets of one batch, rows times longest row, in tokens; as measured for the encoder.
-_BATCH_TOKENS_CPU = 512
-_BATCH_TOKENS_GPU = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +161,12 @@ class ClassifierSession:
         Raises:
             IncompatibleModelError: It judges pairs of texts.
         """
-        from langchain_xlm.engines.states import StateReader
+        from langchain_xlm.engines.states import StateReader, batch_tokens
         from langchain_xlm.models.loading import load_model
+        from langchain_xlm.models.onednn import use_onednn
 
         loaded = load_model(spec)
+        use_onednn(loaded)
         self._loaded = loaded
         self.memory_bytes = model_bytes(loaded.model)
         # A head that reads the first token's state can be run apart from the body. BERT's reads
@@ -183,8 +182,8 @@ class ClassifierSession:
             multi_label=config.problem_type == "multi_label_classification",
             revision=loaded.revision,
         )
-        on_cpu = loaded.device.type == "cpu"
-        self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
+        dtype = str(loaded.model.dtype).removeprefix("torch.")
+        self.max_batch_tokens = batch_tokens(loaded.device, dtype)
         self._framing = len(self._tokenize([""])[0])
 
     def prepare(self, request: Sequence[str]) -> Iterator[list[Unit[_Row]]]:

@@ -93,8 +93,10 @@ def _open_converted(spec: LoadSpec) -> OpenedEncoder:
 
 def _open_with_torch(spec: LoadSpec) -> OpenedEncoder:
     from langchain_xlm.engines.states import StateReader
+    from langchain_xlm.models.onednn import use_onednn
 
     loaded = load_model(spec)
+    use_onednn(loaded)
     quantizer = quantization.quantizer_of(loaded.model)
     # What transformers says is the type of what is not quantized.
     is_integer = quantizer == quantization.ROWWISE_INT8

@@ -25,10 +25,6 @@ Vectors = NDArray[np.float32]
 
 # How many texts are tokenized at a time.
 _CHUNK = 64
-# Budgets of one batch in tokens. On a CPU a small rectangle stays in the caches: 512 measured
-# best on two Zen 4 cores, 8192 took twice as long. A GPU wants to be filled.
-_BATCH_TOKENS_CPU = 512
-_BATCH_TOKENS_GPU = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +84,7 @@ class EncoderSession:
             spec: What to load and how.
         """
         from langchain_xlm.engines.encoder_opening import open_encoder
+        from langchain_xlm.engines.states import batch_tokens
 
         # Recipe and weights of one commit, whatever happens on the hub in between.
         spec = pin(spec)
@@ -98,8 +95,7 @@ class EncoderSession:
         self.memory_bytes = opened.memory_bytes
         self._reader = opened.reader
         self._dense = _load_dense(spec, recipe, opened.device)
-        on_cpu = opened.device.type == "cpu"
-        self.max_batch_tokens = _BATCH_TOKENS_CPU if on_cpu else _BATCH_TOKENS_GPU
+        self.max_batch_tokens = batch_tokens(opened.device, opened.dtype)
         hidden = int(loaded.config.hidden_size)
         width = self._dense[-1][0].shape[0] if self._dense else hidden * len(recipe.pooling)
         self.info = EncoderInfo(

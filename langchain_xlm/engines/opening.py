@@ -87,7 +87,9 @@ def _open_converted(spec: LoadSpec) -> OpenedModel:
 
 def _open_with_torch(spec: LoadSpec) -> OpenedModel:
     from langchain_xlm.engines.torch_writer import TorchWriter
+    from langchain_xlm.models.onednn import use_onednn
 
     loaded = load_model(spec)
+    use_onednn(loaded)
     defaults = complete_defaults(loaded.generation_config, loaded.config, loaded.tokenizer)
     return OpenedModel(loaded, defaults, TorchWriter(loaded, defaults), TORCH)

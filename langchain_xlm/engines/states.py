@@ -18,6 +18,28 @@ if TYPE_CHECKING:
     from langchain_xlm.models.converted import ConvertedEncoder
     from langchain_xlm.models.loading import LoadedModel
 
+# Budgets of one batch in tokens. On a CPU a small rectangle stays in the caches: 512 measured best
+# on two Zen 4 cores, 8192 took twice as long. In bfloat16, half as wide, 1024 took a tenth less
+# time than 512 on two Zen 5 cores, and 2048 no less than 1024. A GPU wants to be filled.
+_BATCH_TOKENS_CPU = 512
+_BATCH_TOKENS_CPU_BFLOAT16 = 1024
+_BATCH_TOKENS_GPU = 16_384
+
+
+def batch_tokens(device: torch.device, dtype: str) -> int:
+    """Tell how large a batch of texts to read should be.
+
+    Args:
+        device: Where it is computed.
+        dtype: Name of the type of its products, such as `"bfloat16"` or `"int8"`.
+
+    Returns:
+        Rows times longest row, in tokens.
+    """
+    if device.type != "cpu":
+        return _BATCH_TOKENS_GPU
+    return _BATCH_TOKENS_CPU_BFLOAT16 if dtype == "bfloat16" else _BATCH_TOKENS_CPU
+
 
 @dataclass(frozen=True, eq=False)
 class TokenStates:

@@ -13,8 +13,10 @@ from langchain_xlm.errors import ModelLoadError
 from langchain_xlm.models import files
 from langchain_xlm.models.config import LoadSpec
 
-__all__ = ["SavedTensor", "SavedWeights", "read_headers"]
+__all__ = ["SAVED_AS", "SavedTensor", "SavedWeights", "read_headers"]
 
+SAVED_AS = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
+"""How safetensors names the dtypes that weights are loaded in."""
 # Bytes for each number, by the names that safetensors gives to dtypes.
 _ITEM_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4} | {
     "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1

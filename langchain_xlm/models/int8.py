@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import torch
 
-from langchain_xlm.models.processor import integer_product
+from langchain_xlm.models.processor import integer_product, packs_integers
 
 __all__ = [
     "NUMBERS_AT_ONCE",
@@ -52,7 +52,8 @@ def quantize_rows(
         float32; that of a row of zeros is tiny.
     """
     if scales is None:
-        scales = values.abs().amax(dim=1, keepdim=True).div_(_LARGEST).clamp_min_(_SMALLEST)
+        largest = torch.maximum(values.amax(dim=1, keepdim=True), -values.amin(dim=1, keepdim=True))
+        scales = largest.div_(_LARGEST).clamp_min_(_SMALLEST)
     return (values / scales).round_().to(torch.int8), scales
 
 
@@ -166,7 +167,7 @@ class Int8Linear(torch.nn.Module):
 
     def pack(self) -> None:
         """Bring the weight into the order that is multiplied fastest, where that is another."""
-        if integer_product() == "pairwise":
+        if packs_integers():
             packed = torch.ops.onednn.qlinear_prepack(self.weight, None)
             self.weight = torch.nn.Parameter(packed, requires_grad=False)
 

@@ -17,8 +17,12 @@ __all__ = ["Shortage", "free_bytes", "freed_at_once", "release_memory", "shortag
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SMALLEST, _LARGEST = 64 * 2**10, 32 * 2**20
 
+# The last two are oneDNN's. It says the same of a product that it does not know, but "primitive
+# descriptor" then, and that product would have failed in every batch.
 _SHORT = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED", re.I
+    r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|could not create a primitive(?! descriptor)|could not create a memory",
+    re.I,
 )
 _NEEDED = re.compile(r"[Tt]ri(?:ed|ing) to allocate ([\d.]+) *(bytes|[KMGT]i?B)", re.I)
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40}

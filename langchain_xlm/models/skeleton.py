@@ -11,8 +11,9 @@ from langchain_xlm.errors import ModelLoadError
 from langchain_xlm.models import quantization
 from langchain_xlm.models.config import LoadSpec, Task
 from langchain_xlm.models.families import Family
+from langchain_xlm.models.headers import SAVED_AS
 from langchain_xlm.models.layer_bytes import kept_bytes, making_bytes
-from langchain_xlm.models.processor import integer_product
+from langchain_xlm.models.processor import packs, packs_integers
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Skeleton", "WeightBytes", "auto_class", "build_skeleton", "read_config"]
 
-# How safetensors names the dtypes that weights are loaded in.
-_SAVED_AS = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
 # Parts of a weight that are on their way at once while our own layers quantize it.
 _IN_FLIGHT = 2
 
@@ -100,8 +99,8 @@ class Skeleton:
 
         transformers reads the weights in the order of their names. bitsandbytes takes each as a
         whole. The package's own layers take them in parts, but of files in another dtype each is
-        first made whole in `dtype`; where they are packed, which is done layer by layer at the end,
-        one layer is there twice. On a CPU, what stays as it is in the file is used where it
+        first made whole in `dtype`. Where layers are packed for oneDNN, which is done one by one
+        at the end, one is there twice. On a CPU, what stays as it is in the file is used where it
         lies there, and counts from the beginning. What is in no file is made last.
 
         Args:
@@ -110,7 +109,7 @@ class Skeleton:
         Returns:
             Bytes.
         """
-        is_copied = saved_dtype != _SAVED_AS.get(str(self.dtype))
+        is_copied = saved_dtype != SAVED_AS.get(str(self.dtype))
         saved = self.model.state_dict(keep_vars=True)
         steps = [
             (
@@ -127,16 +126,18 @@ class Skeleton:
         for (is_made, _), kept, making in sorted(steps, key=lambda step: step[0]):
             held += kept if is_made or making or not is_mapped else 0
             highest = max(highest, held + making)
-        return max(highest, held + self._packing_bytes())
+        return max(highest, held + self._packing_bytes(is_copied=is_copied))
 
-    def _packing_bytes(self) -> int:
+    def _packing_bytes(self, *, is_copied: bool) -> int:
         """What the largest layer takes a second time while it is packed; 0 where none is."""
-        if integer_product() != "pairwise":
-            return 0
+        kinds = {"Int8Linear"} if packs_integers() else set()
+        if is_copied and self.device == "cpu" and packs(self.dtype):
+            kinds.add("Linear")
+        shared = set(self.model.all_tied_weights_keys.values())
         sizes = (
             tensor.nbytes
-            for _, owner, name, tensor in self._tensors()
-            if name == "weight" and type(owner).__name__ == "Int8Linear"
+            for path, owner, name, tensor in self._tensors()
+            if name == "weight" and type(owner).__name__ in kinds and path not in shared
         )
         return max(sizes, default=0)
 

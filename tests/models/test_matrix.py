@@ -12,6 +12,7 @@ import pytest
 from langchain_xlm.errors import ConfigurationError, InsufficientMemoryError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.loading import LoadedModel, load_model
+from langchain_xlm.models.quantization import repacks_weights
 from tests.models.test_loading import TASKS, run
 from tests.tiny import KINDS
 
@@ -31,8 +32,9 @@ PRECISIONS: dict[str, dict[str, str]] = {
 # 8bit: a weight is off by at most 1/254 of its row's largest, and activations alike.
 # 4bit: NF4 is off by about 9% of a weight's standard deviation, at each of 12 layers in a row;
 # random weights, unlike trained ones, do not even that out: 0.17 (mT5) to 0.69 (XLM) where layers
-# compute in float32, and a little more where in bfloat16. That nothing else is lost is held below.
-BOUNDS = {"fp32": 0.0, "bf16": 0.2, "8bit": 0.25, "4bit": 0.75}
+# compute in float32, 0.76 where in bfloat16; two outputs that have nothing in common are 1.4 apart.
+# That nothing else is lost is held below.
+BOUNDS = {"fp32": 0.0, "bf16": 0.2, "8bit": 0.25, "4bit": 0.9}
 
 
 def load(folder: Path, kind: str, **options: Any) -> LoadedModel:
@@ -105,8 +107,10 @@ def test_four_bits_lose_nothing_but_what_the_weights_lose(
             layers += 1
     assert layers > 0
     same = run(rounded.model, rounded.tokenizer)
-    is_exact = small.model.dtype == torch.float32
-    bound = 1e-4 if is_exact else BOUNDS["bf16"]
+    # Processors with AVX512-BF16 multiply 4-bit weights in bfloat16, whatever the model is in.
+    is_exact = small.model.dtype == torch.float32 and not repacks_weights()
+    # There the scales of the blocks are rounded as well, which a model in bfloat16 has none of.
+    bound = 1e-4 if is_exact else 2 * BOUNDS["bf16"]
     assert error_of(run(small.model, small.tokenizer), same) <= bound
 
 

@@ -210,7 +210,7 @@ print(json.dumps({
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space")
 def test_batches_halve_where_memory_is_short(tmp_path: Path) -> None:
-    program = [sys.executable, "-c", SHORT, str(tmp_path), "80"]
+    program = [sys.executable, "-c", SHORT, str(tmp_path), "120"]
     ran = subprocess.run(program, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     import json
