@@ -10,11 +10,11 @@ for models that it freezes.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from langchain_xlm.models import files
 from langchain_xlm.models.headers import SAVED_AS, read_headers
 from langchain_xlm.models.memory import freed_at_once
 from langchain_xlm.models.processor import has_wide_vectors, packs
@@ -83,7 +83,10 @@ def use_onednn(loaded: LoadedModel) -> int:
     model = loaded.model
     if not _is_whole_on_cpu(model):
         return 0
-    saved = read_headers(files.pin(loaded.spec)).dtype
+    spec = loaded.spec
+    if spec.folder is None:  # the commit that was loaded, without asking the hub again
+        spec = replace(spec, revision=loaded.revision)
+    saved = read_headers(spec).dtype
     owners = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
     changed = 0
     with freed_at_once():
