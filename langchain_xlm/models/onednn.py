@@ -90,7 +90,9 @@ def use_onednn(loaded: LoadedModel) -> int:
     owners = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
     changed = 0
     with freed_at_once():
-        for name, layer in list(model.named_modules()):
+        # Names alone: a list of modules would keep every weight until the last one is packed.
+        for name in [name for name, _ in model.named_modules()]:
+            layer = model.get_submodule(name)
             if type(layer) is not torch.nn.Linear or not packs(layer.weight.dtype):
                 continue
             is_mapped = SAVED_AS[str(layer.weight.dtype)] == saved
