@@ -122,3 +122,27 @@ def test_quantized_layers_stay_as_they_are(checkpoints: Checkpoints) -> None:
         if kinds[name] == "Linear4bit":
             assert type(layer).__name__ == "Linear4bit"
     run(loaded.model, loaded.tokenizer)
+
+
+def test_each_weight_goes_before_the_next_is_packed(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import weakref
+
+    loaded = load(
+        in_half(checkpoints("xlm-roberta"), tmp_path / "half"), "xlm-roberta", dtype="float32"
+    )
+    seen: list[weakref.ref[torch.Tensor]] = []
+    most_alive = 0
+    of = OneDNNLinear.of
+
+    def watched(layer: torch.nn.Linear, *, packed: bool) -> OneDNNLinear:
+        nonlocal most_alive
+        seen.append(weakref.ref(layer.weight))
+        most_alive = max(most_alive, sum(each() is not None for each in seen))
+        return of(layer, packed=packed)
+
+    monkeypatch.setattr(OneDNNLinear, "of", watched)
+    use_onednn(loaded)
+    assert len(seen) > 10
+    assert most_alive == 1
