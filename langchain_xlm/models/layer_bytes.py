@@ -1,4 +1,4 @@
-"""What quantized layers take: kept, while they are made, and while they multiply.
+"""What layers take beside their numbers: kept, while they are made, and while they multiply.
 
 The figures follow the steps of bitsandbytes 0.50 and of torch one by one; a test holds them against
 what torch's profiler sees of a real layer.
@@ -14,7 +14,7 @@ from langchain_xlm.models.quantization import multiplies_integers, repacks_weigh
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["kept_bytes", "making_bytes", "product_bytes"]
+__all__ = ["counted_bytes", "kept_bytes", "making_bytes", "product_bytes"]
 
 # Numbers that share a scale in 4 bits, and scales that share one where they are quantized too:
 # Dettmers et al. 2023, section 3, https://arxiv.org/abs/2305.14314
@@ -31,6 +31,9 @@ _REPACKING = 4 + 1 + 1 + 0.5 + 0.5
 # Elsewhere than on a CPU: the weight itself and one copy of it.
 _COPIES = 2
 _FLOAT32 = 4
+# Marian's table of positions is counted out in lists of Python, which no file has: for each number
+# a place in a list, an object of NumPy, and the number again in an array.
+_COUNTED = 8 + 32 + 8
 
 
 def kept_bytes(layer: Any) -> int | None:
@@ -55,6 +58,20 @@ def kept_bytes(layer: Any) -> int | None:
     if layer.weight.compress_statistics:
         scales = blocks + 4 * math.ceil(blocks / _SCALE_BLOCK) + _SCALE_CODE_BYTES + 4
     return math.ceil(numbers / 2) + scales + _CODE_BYTES
+
+
+def counted_bytes(layer: Any) -> int:
+    """Tell what is held while a layer that is in no file is counted out.
+
+    Args:
+        layer: A module.
+
+    Returns:
+        Bytes beside its weight; 0 for all but Marian's positions.
+    """
+    if type(layer).__name__ != "MarianSinusoidalPositionalEmbedding":
+        return 0
+    return _COUNTED * int(layer.num_embeddings) * int(layer.embedding_dim)
 
 
 def making_bytes(layer: Any, dtype: torch.dtype, device: str) -> int:

@@ -12,7 +12,7 @@ from langchain_xlm.models import quantization
 from langchain_xlm.models.config import LoadSpec, Task
 from langchain_xlm.models.families import Family
 from langchain_xlm.models.headers import SAVED_AS
-from langchain_xlm.models.layer_bytes import kept_bytes, making_bytes
+from langchain_xlm.models.layer_bytes import counted_bytes, kept_bytes, making_bytes
 from langchain_xlm.models.processor import packs, packs_integers
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ class Skeleton:
             Bytes.
         """
         is_copied = saved_dtype != SAVED_AS.get(str(self.dtype))
-        saved = self.model.state_dict(keep_vars=True)
+        unsaved = set(self.model._keys_to_ignore_on_save or ())
+        saved = self.model.state_dict(keep_vars=True).keys() - unsaved
         steps = [
             (
                 (path not in saved, _in_order(path)),
@@ -152,7 +153,7 @@ class Skeleton:
             return tensor.nbytes, copy + _IN_FLIGHT * 4 * min(tensor.numel(), NUMBERS_AT_ONCE)
         kept = kept_bytes(owner) if name == "weight" else None
         if kept is None:
-            return tensor.nbytes, 0
+            return tensor.nbytes, counted_bytes(owner)
         making = making_bytes(owner, self.dtype, self.device)
         return kept, making + (copy if self.device == "cpu" else 0)
 
