@@ -187,31 +187,26 @@ def marian_tokenizer(
 
 def xlm_tokenizer(folder: Path, *, window: int, languages: tuple[str, ...]) -> int:
     """Save an XLM tokenizer (byte-pair pieces that end in `</w>`); return its size."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import BPE
-    from tokenizers.pre_tokenizers import WhitespaceSplit
-    from tokenizers.trainers import BpeTrainer
     from transformers import XLMTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
     special = ["<s>", "</s>", "<pad>", "<unk>", *(f"<special{n}>" for n in range(10))]
-    trained = Tokenizer(BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
-    trained.pre_tokenizer = WhitespaceSplit()
     characters = string.ascii_letters + string.digits + string.punctuation + _LATIN
-    trained.train_from_iterator(
-        [*SENTENCES, *characters],
-        BpeTrainer(
-            vocab_size=600,
-            special_tokens=special,
-            initial_alphabet=list(characters),
-            end_of_word_suffix="</w>",
-            show_progress=False,
-        ),
-    )
-    model = json.loads(trained.to_str())["model"]
-    (folder / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
-    merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
-    (folder / "merges.txt").write_text(merges, encoding="utf-8")
+    # Beginnings of words, in the order of the sentences: the trainer of the tokenizers package
+    # chooses among equally frequent pairs anew in each process.
+    vocabulary = dict.fromkeys([*special, *characters, *(f"{each}</w>" for each in characters)])
+    merges: dict[str, None] = {}
+    for word in " ".join(SENTENCES).split():
+        beginning, *rest = *word[:-1], f"{word[-1]}</w>"
+        vocabulary |= dict.fromkeys([beginning, *rest])
+        for piece in rest:
+            if len(vocabulary) < 600:
+                merges[f"{beginning} {piece}"] = None
+                vocabulary[beginning + piece] = None
+            beginning += piece
+    numbers = {piece: number for number, piece in enumerate(vocabulary)}
+    (folder / "vocab.json").write_text(json.dumps(numbers), encoding="utf-8")
+    (folder / "merges.txt").write_text("".join(f"{each}\n" for each in merges), encoding="utf-8")
     tokenizer = XLMTokenizer(
         str(folder / "vocab.json"),
         str(folder / "merges.txt"),
@@ -221,7 +216,7 @@ def xlm_tokenizer(folder: Path, *, window: int, languages: tuple[str, ...]) -> i
         model_max_length=window,
     )
     tokenizer.save_pretrained(folder)
-    return len(model["vocab"])
+    return len(vocabulary)
 
 
 def bert_tokenizer(folder: Path, *, window: int) -> int:
