@@ -52,6 +52,13 @@ def parse() -> argparse.Namespace:
         type=Path,
         help="a folder of exported checkpoints from which a new training goes on",
     )
+    parser.add_argument(
+        "--average",
+        type=Path,
+        nargs="+",
+        help="work folders of finished runs from one beginning: the stage 'encoder' takes the mean "
+        "of their last weights and trains nothing",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--encoder-minutes", type=float, help="instead of the recipe's")
@@ -87,12 +94,14 @@ def main() -> None:
         corpus = read_corpus(data, recipe.corpus)
         sentiment, _ = read_sentiment(data, recipe.corpus)
         tokenizer = learner = vocabulary.run(corpus, sentiment, work, recipe.vocabulary)
-    if set(stages) & {"teacher", "encoder"}:
+    if "teacher" in stages or ("encoder" in stages and not arguments.average):
         vectors = teacher.run(corpus, work, recipe.teacher, device)
     begun = arguments.begin_with
     if begun:  # The weights go with the tokenizer that they were exported with.
         learner = Tokenizer.from_file(str(begun / "encoder" / "tokenizer.json"))
-    if "encoder" in stages:
+    if "encoder" in stages and arguments.average:
+        encoder.average_runs(arguments.average, work)
+    elif "encoder" in stages:
         begin = export.read_encoder(begun / "encoder") if begun else None
         encoder.run(corpus, sentiment, learner, vectors, work, recipe.encoder, device, begin)
     if set(stages) & {"translation", "export"}:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from langchain_xlm.models.processor import computes_bfloat16
 from training import student
 from training.batches import PAD, EncodedTexts, Tokens, by_length, pad, shorten
 from training.corpus import LABELS, TRANSLATED, Corpus, Labelled
-from training.precision import Clock, Optimizer, lower_precision
+from training.precision import Clock, Optimizer, average, lower_precision
 from training.progress import log
 from training.recipe import EncoderRecipe
 from training.teacher import mean_pool
@@ -501,6 +502,7 @@ def run(
             saved = since = time.monotonic()
             seen = tokens_seen = 0
     last = optimizer.weights()
+    torch.save(last, folder / "last.pt")
     candidates = {"last": last}
     if begin is not None:
         candidates["between the beginning and the last"] = {
@@ -516,3 +518,25 @@ def run(
             best, best_score = weights, figures["mean"]
     torch.save(best, finished)
     return finished
+
+
+def average_runs(runs: Sequence[Path], work: Path) -> Path:
+    """Take the mean of several finished runs from one beginning for this one's encoder.
+
+    Args:
+        runs: Work folders of the others, each with its encoder's last weights.
+        work: Folder of this run; what it has of an encoder is replaced.
+
+    Returns:
+        The file with the weights.
+
+    Source:
+        Wortsman et al. 2022 (model soups), https://arxiv.org/abs/2203.05482
+    """
+    folder = work / "encoder"
+    folder.mkdir(parents=True, exist_ok=True)
+    last = [torch.load(run / "encoder" / "last.pt", weights_only=True) for run in runs]
+    shutil.copyfile(runs[0] / "encoder" / "start.pt", folder / "start.pt")
+    torch.save(average(last), folder / "weights.pt")
+    log("encoder", averaged=len(runs))
+    return folder / "weights.pt"

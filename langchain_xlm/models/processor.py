@@ -93,9 +93,8 @@ def packs(dtype: torch.dtype) -> bool:
     """
     import torch
 
-    if not torch._C._has_mkldnn or not hasattr(torch.ops.mkldnn, "_linear_pointwise") or _is_arm():
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and computes_bfloat16())
+    native = dtype == torch.float32 or (dtype == torch.bfloat16 and computes_bfloat16())
+    return native and _has_onednn(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def packs_integers() -> bool:
@@ -109,8 +108,7 @@ def packs_integers() -> bool:
     """
     import torch
 
-    has_it = torch._C._has_mkldnn and hasattr(torch.ops.onednn, "qlinear_pointwise")
-    return has_it and not _is_arm()
+    return _has_onednn(torch.ops.onednn, "qlinear_pointwise")
 
 
 def computes(dtype: str) -> bool:
@@ -127,6 +125,12 @@ def computes(dtype: str) -> bool:
     if dtype == "float16":
         return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
     return dtype == "float32" or computes_bfloat16()
+
+
+def _has_onednn(operations: object, name: str) -> bool:
+    import torch
+
+    return torch._C._has_mkldnn and hasattr(operations, name) and not _is_arm()
 
 
 def _has_amx() -> bool:

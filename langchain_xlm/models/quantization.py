@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from langchain_xlm.models.config import LoadSpec
-from langchain_xlm.models.processor import computes_int8
+from langchain_xlm.models.processor import computes_int8, has_wide_vectors
 
 if TYPE_CHECKING:
     import torch
@@ -131,9 +131,7 @@ def multiplies_integers() -> bool:
     Returns:
         Whether it does; its own test of the processor.
     """
-    import torch
-
-    return bool(torch.backends.cpu.get_cpu_capability() == "AVX512")
+    return has_wide_vectors()
 
 
 def _exact_modules(

@@ -165,6 +165,24 @@ def test_no_text_attends_to_its_neighbour() -> None:
         torch.testing.assert_close(attended[:, first:end], alone)
 
 
+@pytest.mark.parametrize("scaling", [None, 0.3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_in_16_bits_gives_what_32_do(dtype: torch.dtype, scaling: float | None) -> None:
+    """A text longer than those whose scores are kept as a matrix is among them."""
+    generator = torch.Generator().manual_seed(2)
+    runs = ((0, 2, 40), (80, 1, 1100))
+    states = [torch.randn(1, 2, 1180, 16, generator=generator).to(dtype) for _ in range(3)]
+    found, exact = (
+        packed_attention(torch.nn.Identity(), *each, None, packing=packing, scaling=scaling)[0]
+        for each, packing in (
+            (states, Packing(runs, in_bfloat16=True)),
+            ([state.float() for state in states], Packing(runs)),
+        )
+    )
+    assert found.dtype == dtype
+    assert (found.float() - exact).norm() / exact.norm() < 0.02
+
+
 def test_the_attention_is_the_registered_one(checkpoints: Checkpoints) -> None:
     def name(session: Any) -> str:
         return str(session._loaded.config._attn_implementation)

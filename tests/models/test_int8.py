@@ -22,7 +22,7 @@ from langchain_xlm.models.int8 import (
     quantized_linear,
 )
 from langchain_xlm.models.loading import load_model
-from langchain_xlm.models.processor import computes_int8
+from langchain_xlm.models.processor import computes_int8, packs_integers
 from langchain_xlm.models.quantization import ROWWISE_INT8, quantizer_of, uses_rowwise_int8
 
 Checkpoints = Callable[..., Path]
@@ -216,3 +216,11 @@ def test_auto_is_16_bits_on_a_cpu_where_it_pays(
     monkeypatch.setattr(dtypes, "_BFLOAT16_FROM", 1000)
     assert load_model(spec(folder)).model.dtype == expected
     assert load_model(spec(folder, dtype="float32")).model.dtype == torch.float32
+
+
+@needs_int8
+def test_layers_are_packed_where_onednn_multiplies_them(checkpoints: Checkpoints) -> None:
+    model = load_model(spec(checkpoints("xlm-roberta"), quantization="8bit")).model
+    layers = [layer for layer in model.modules() if isinstance(layer, Int8Linear)]
+    assert layers
+    assert {layer.weight.is_mkldnn for layer in layers} == {packs_integers()}

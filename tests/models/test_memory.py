@@ -45,6 +45,8 @@ MESSAGES = [
     ("XPU out of memory. Tried to allocate 2.00 KiB.", "xpu", 2048),
     ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "cuda", None),
     ("CUDA failed with error out of memory", "cuda", None),
+    ("could not create a primitive", "cpu", None),
+    ("could not create a memory object", "cpu", None),
 ]
 
 
@@ -59,6 +61,8 @@ def test_other_errors_are_none() -> None:
     import torch
 
     assert shortage_of(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    unknown = "could not create a primitive descriptor for the matmul primitive"
+    assert shortage_of(RuntimeError(unknown)) is None
     assert shortage_of(ValueError("out of memory")) is None
     assert shortage_of(MemoryError()) is not None
     assert shortage_of(torch.OutOfMemoryError("Tried to allocate 1 KiB")) is not None

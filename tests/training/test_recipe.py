@@ -149,6 +149,25 @@ def test_the_encoder_goes_on_from_an_exported_one(
     assert not torch.equal(after[name], before[name])
     # A few small steps away from where it began, and no further.
     assert torch.nn.functional.cosine_similarity(after[name], before[name]).min() > 0.9
+    assert (tmp_path / "encoder" / "last.pt").exists()
+
+
+def test_runs_are_averaged(starter: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    from training import encoder, export
+
+    begin = export.read_encoder(starter / "encoder")
+    start = {name: value.detach().clone() for name, value in begin.named_parameters()}
+    for run, factor in (("a", 1.0), ("b", 3.0)):
+        folder = tmp_path / run / "encoder"
+        folder.mkdir(parents=True)
+        torch.save(begin, folder / "start.pt")
+        torch.save({name: factor * value for name, value in start.items()}, folder / "last.pt")
+    encoder.average_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "mean")
+    assert export.is_finished(tmp_path / "mean", "encoder")
+    for name, value in export.load_encoder(tmp_path / "mean").named_parameters():
+        assert torch.allclose(value, 2.0 * start[name])
 
 
 def test_pairs_are_contrasted_with_earlier_ones_but_not_with_paraphrases() -> None:
