@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import statistics
 import time
-from typing import Any
+from functools import partial
 
-from benchmarks.speed_peers import OURS, REFERENCE, hugging_face_embeddings
+from benchmarks.speed_peers import OURS, REFERENCE, Opened
 from benchmarks.speed_texts import QUERY
 from benchmarks.speed_timing import Result, note, timed
+from benchmarks.speed_workers import workers
 
 # A system that answers this many times later than when it is idle gets no higher load.
 _TOO_LATE = 25
@@ -22,43 +24,38 @@ def load(given: argparse.Namespace) -> Result:
 
     The rates are multiples of what `HuggingFaceEmbeddings` answers one after the other.
     """
-    from langchain_xlm import XLMEmbeddings
-
     results: Result = {"queries": given.load_queries, "systems": {}}
-    folder = str(given.folder)
-    systems: dict[str, Any] = {
-        OURS: XLMEmbeddings(model=folder, device="cpu"),
-        f"{OURS}, 8bit": XLMEmbeddings(model=folder, device="cpu", quantization="8bit"),
-    }
-    try:
-        systems[REFERENCE] = hugging_face_embeddings(given.folder)
-    except ImportError as error:
-        results["skipped"] = {REFERENCE: str(error)}
-    idle = {}
-    for name, embeddings in systems.items():
-        embeddings.embed_query(QUERY)
-        alone = sorted(timed(lambda each=embeddings: each.embed_query(QUERY)) for _ in range(7))
-        idle[name] = alone[len(alone) // 2]
-        results["systems"][name] = {"idle_ms": 1000 * idle[name], "points": []}
-    base = 1 / idle.get(REFERENCE, idle[OURS])
-    results["base_per_s"] = base
-    open_still = set(systems)
-    for times in given.load_rates:
-        # The systems take turns, so that what else runs on the machine meets all of them.
-        for name in sorted(open_still):
-            point = offer(systems[name], times * base, given.load_queries)
-            results["systems"][name]["points"].append({"times_base": times} | point)
-            note(f"{name}, {point['offered_per_s']:.1f}/s: p95 {point['p95_ms']:.0f} ms")
-            if point["p50_ms"] > 1000 * idle[name] * _TOO_LATE:
-                open_still.discard(name)
+    with workers([OURS, f"{OURS}, 8bit", REFERENCE], given) as (opened, results["skipped"]):
+        idle = {}
+        for name, worker in opened.items():
+            idle[name] = worker.run(idle_time)
+            results["systems"][name] = {"idle_ms": 1000 * idle[name], "points": []}
+        base = 1 / idle.get(REFERENCE, idle[OURS])
+        results["base_per_s"] = base
+        open_still = set(opened)
+        for times in given.load_rates:
+            # The systems take turns, so that what else runs on the machine meets all of them.
+            for name in sorted(open_still):
+                point = opened[name].run(
+                    partial(offer, rate=times * base, count=given.load_queries)
+                )
+                results["systems"][name]["points"].append({"times_base": times} | point)
+                note(f"{name}, {point['offered_per_s']:.1f}/s: p95 {point['p95_ms']:.0f} ms")
+                if point["p50_ms"] > 1000 * idle[name] * _TOO_LATE:
+                    open_still.discard(name)
     return results
 
 
-def offer(embeddings: Any, rate: float, count: int) -> Result:
+def idle_time(opened: Opened) -> float:
+    opened.embeddings.embed_query(QUERY)
+    return statistics.median(timed(lambda: opened.embeddings.embed_query(QUERY)) for _ in range(7))
+
+
+def offer(opened: Opened, rate: float, count: int) -> Result:
     """Send queries at a rate, and wait for all answers.
 
     Args:
-        embeddings: Anything with `aembed_query`.
+        opened: A system with a LangChain class.
         rate: Queries a second, on average; gaps are exponential.
         count: How many.
 
@@ -77,7 +74,7 @@ def offer(embeddings: Any, rate: float, count: int) -> Result:
 
         async def one(number: int, at: float) -> float:
             await asyncio.sleep(max(0.0, begin + at - time.perf_counter()))
-            await embeddings.aembed_query(f"{QUERY} {number}")
+            await opened.embeddings.aembed_query(f"{QUERY} {number}")
             return time.perf_counter() - begin - at
 
         late = await asyncio.gather(*(one(number, at) for number, at in enumerate(due)))

@@ -82,13 +82,9 @@ def query(part: Result) -> Iterator[str]:
     yield "| | milliseconds | of HuggingFaceEmbeddings |"
     yield "|---|---|---|"
     yield from plain_rows(part["results"]["systems"])
-    yield (
-        "\nWhere the time goes in `embed_query`, in milliseconds: "
-        + "; ".join(
-            f"{name} {1000 * taken:.2f}" for name, taken in part["results"]["steps"].items()
-        )
-        + "."
-    )
+    if steps := part["results"].get("steps"):
+        spent = "; ".join(f"{name} {1000 * taken:.2f}" for name, taken in steps.items())
+        yield f"\nWhere the time goes in `embed_query`, in milliseconds: {spent}."
     yield from left_out(part["results"])
 
 

@@ -1,15 +1,13 @@
 """What is compared: ways from the same checkpoint folder and texts to vectors.
 
-Each builder loads one of them and returns a function from texts to vectors of length 1. A builder
-raises ImportError where its package is not installed; the comparison then leaves it out.
+Each builder loads one of them. It raises ImportError where its package is not installed; the
+comparison then leaves it out.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,56 +21,71 @@ PEER_TOKENS = 512
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A loaded system.
+
+    Attributes:
+        embed: From texts to vectors of length 1, `(texts, width)`, float32.
+        embeddings: The LangChain class behind it, or None.
+    """
+
+    embed: Embed
+    embeddings: Any = None
+
+
+@dataclass(frozen=True)
 class System:
     """One way from texts to vectors.
 
     Attributes:
         name: Its name in tables.
-        build: Loads it.
+        build: Loads it: from the checkpoint's folder, and one for copies.
         slow: Whether it takes several times longer, so that it runs fewer rounds.
     """
 
     name: str
-    build: Callable[[Path, Path], Embed]
+    build: Callable[[Path, Path], Opened]
     slow: bool = False
 
 
-def ours(**fields: Any) -> Callable[[Path, Path], Embed]:
-    def build(folder: Path, _work: Path) -> Embed:
+def ours(**fields: Any) -> Callable[[Path, Path], Opened]:
+    def build(folder: Path, _work: Path) -> Opened:
         from langchain_xlm import XLMEmbeddings
 
         embeddings = XLMEmbeddings(model=str(folder), device="cpu", **fields)
         embeddings.info()
-        return lambda texts: unit(embeddings.embed_documents(texts))
+        return of_langchain(embeddings)
 
     return build
 
 
-def hugging_face(folder: Path, _work: Path) -> Embed:
-    embeddings = hugging_face_embeddings(folder)
-    return lambda texts: unit(embeddings.embed_documents(texts))
-
-
-def hugging_face_embeddings(folder: Path) -> Any:
+def hugging_face(folder: Path, _work: Path) -> Opened:
     from langchain_huggingface import HuggingFaceEmbeddings
 
-    return HuggingFaceEmbeddings(model_name=str(folder), model_kwargs={"device": "cpu"})
+    return of_langchain(
+        HuggingFaceEmbeddings(model_name=str(folder), model_kwargs={"device": "cpu"})
+    )
 
 
-def sentence_transformers(folder: Path, _work: Path) -> Embed:
+def of_langchain(embeddings: Any) -> Opened:
+    return Opened(lambda texts: unit(embeddings.embed_documents(texts)), embeddings)
+
+
+def sentence_transformers(folder: Path, _work: Path) -> Opened:
     """Its best setting on a CPU: bfloat16, and small batches (it sorts texts by length itself)."""
     import torch
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.bfloat16})
-    return lambda texts: unit(
-        model.encode(texts, batch_size=4, show_progress_bar=False, convert_to_tensor=True)
-        .float()
-        .numpy()
-    )
+
+    def embed(texts: list[str]) -> Vectors:
+        vectors = model.encode(texts, batch_size=4, show_progress_bar=False, convert_to_tensor=True)
+        return unit(vectors.float().numpy())
+
+    return Opened(embed)
 
 
-def ctranslate2(folder: Path, work: Path) -> Embed:
+def ctranslate2(folder: Path, work: Path) -> Opened:
     import ctranslate2 as runtime
     import torch
     from ctranslate2.converters import TransformersConverter
@@ -105,7 +118,7 @@ def name_every_row(folder: Path) -> None:
     loader.set_vocabulary = set_vocabulary
 
 
-def onnx_runtime_int8(folder: Path, work: Path) -> Embed:
+def onnx_runtime_int8(folder: Path, work: Path) -> Opened:
     import onnxruntime
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -140,7 +153,7 @@ def onnx_runtime_int8(folder: Path, work: Path) -> Embed:
     return batched(folder, run)
 
 
-def openvino(folder: Path, _work: Path) -> Embed:
+def openvino(folder: Path, _work: Path) -> Opened:
     """As it is: on a CPU with bfloat16 it computes in it by itself."""
     import openvino as runtime
     import torch
@@ -199,7 +212,7 @@ def stock_model(folder: Path) -> tuple[Any, Any, Any]:
     return States(), ids, (ids != 1).long()
 
 
-def batched(folder: Path, run: Callable[[list[list[int]], Vectors], Vectors]) -> Embed:
+def batched(folder: Path, run: Callable[[list[list[int]], Vectors], Vectors]) -> Opened:
     """Give a runtime what its user would write: sorted texts, batches by padded tokens."""
     from transformers import AutoTokenizer
 
@@ -222,7 +235,7 @@ def batched(folder: Path, run: Callable[[list[list[int]], Vectors], Vectors]) ->
             vectors[taken] = part
         return unit(vectors)
 
-    return embed
+    return Opened(embed)
 
 
 def padded(rows: list[list[int]]) -> Vectors:
@@ -242,24 +255,3 @@ def unit(vectors: Any) -> Vectors:
     rows = np.asarray(vectors, dtype=np.float32)
     scaled: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return scaled
-
-
-def at_once(call: Callable[[str], Awaitable[Any]], texts: list[str]) -> None:
-    """Send all texts at the same time, each a call of its own, and wait for all answers."""
-
-    async def send() -> None:
-        await asyncio.gather(*(call(text) for text in texts))
-
-    asyncio.run(send())
-
-
-@contextmanager
-def loaded(name: str, folder: Path, work: Path) -> Iterator[Embed]:
-    """Build a system and free it again."""
-    import gc
-
-    from langchain_xlm import unload_models
-
-    yield SYSTEMS[name].build(folder, work)
-    unload_models()
-    gc.collect()
