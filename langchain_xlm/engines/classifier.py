@@ -183,7 +183,8 @@ class ClassifierSession:
             revision=loaded.revision,
         )
         dtype = str(loaded.model.dtype).removeprefix("torch.")
-        self.max_batch_tokens = batch_tokens(loaded.device, dtype)
+        self.batch_multiple = 1 if self._reader is None else self._reader.lanes
+        self.max_batch_tokens = batch_tokens(loaded.device, dtype, lanes=self.batch_multiple)
         self._framing = len(self._tokenize([""])[0])
 
     def prepare(self, request: Sequence[str]) -> Iterator[list[Unit[_Row]]]:
@@ -227,6 +228,8 @@ class ClassifierSession:
 
     def close(self) -> None:
         """Let go of the model."""
+        if self._reader is not None:
+            self._reader.close()
         del self._loaded, self._reader
 
     def _logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -26,12 +26,17 @@ class Reader(Protocol):
 
     Attributes:
         packed: Whether batches run without padding.
+        lanes: How many parts of a batch run side by side.
     """
 
     packed: bool
+    lanes: int
 
     def read(self, rows: Sequence[Sequence[int]]) -> TokenStates:
         """Compute the token states of a batch."""
+
+    def close(self) -> None:
+        """End its threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,10 @@ def open_encoder(spec: LoadSpec) -> OpenedEncoder:
 def _open_converted(spec: LoadSpec) -> OpenedEncoder:
     import torch
 
+    from langchain_xlm.engines.lanes import lanes_here
     from langchain_xlm.engines.states import ConvertedReader
 
-    loaded = load_converted_encoder(spec)
+    loaded = load_converted_encoder(spec, lanes=lanes_here())
     return OpenedEncoder(
         loaded,
         ConvertedReader(loaded),

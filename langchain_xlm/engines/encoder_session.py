@@ -95,7 +95,8 @@ class EncoderSession:
         self.memory_bytes = opened.memory_bytes
         self._reader = opened.reader
         self._dense = _load_dense(spec, recipe, opened.device)
-        self.max_batch_tokens = batch_tokens(opened.device, opened.dtype)
+        self.batch_multiple = self._reader.lanes
+        self.max_batch_tokens = batch_tokens(opened.device, opened.dtype, lanes=self._reader.lanes)
         hidden = int(loaded.config.hidden_size)
         width = self._dense[-1][0].shape[0] if self._dense else hidden * len(recipe.pooling)
         self.info = EncoderInfo(
@@ -172,6 +173,7 @@ class EncoderSession:
 
     def close(self) -> None:
         """Let go of the model."""
+        self._reader.close()
         del self._loaded, self._reader, self._dense
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:

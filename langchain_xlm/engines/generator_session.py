@@ -123,6 +123,7 @@ class GeneratorSession:
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self._decoder_window = decoder_window(opened.loaded)
         self.max_batch_tokens = _batch_tokens(opened)
+        self.batch_multiple = 1
         self.info = _describe(opened)
         self._reranker = Reranker(
             self.info,

@@ -201,11 +201,12 @@ def load_converted(spec: LoadSpec) -> ConvertedModel:
     )
 
 
-def load_converted_encoder(spec: LoadSpec) -> ConvertedEncoder:
+def load_converted_encoder(spec: LoadSpec, *, lanes: int = 1) -> ConvertedEncoder:
     """Open an encoder with CTranslate2, converting it where that has not been done before.
 
     Args:
         spec: What to load; `backends.obstacles` must have none.
+        lanes: How many batches it is to run at the same time, on its share of torch's threads each.
 
     Returns:
         The encoder with its tokenizer.
@@ -222,7 +223,10 @@ def load_converted_encoder(spec: LoadSpec) -> ConvertedEncoder:
     return ConvertedEncoder(
         **_fields(spec, copy),
         encoder=ctranslate2.Encoder(
-            str(copy.folder), device="cpu", intra_threads=torch.get_num_threads()
+            str(copy.folder),
+            device="cpu",
+            inter_threads=lanes,
+            intra_threads=max(1, torch.get_num_threads() // lanes),
         ),
     )
 

@@ -21,6 +21,7 @@ __all__ = [
     "computing_device",
     "input_device",
     "is_for_cpu",
+    "is_whole_on_cpu",
     "places_of",
 ]
 
@@ -153,6 +154,21 @@ def computing_device(places: str | Mapping[str, str | int]) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     running = [f"cuda:{place}" if isinstance(place, int) else place for place in places.values()]
     return next((place for place in running if place not in ("cpu", "disk")), "cpu")
+
+
+def is_whole_on_cpu(model: PreTrainedModel) -> bool:
+    """Tell whether all weights of a loaded model lie in memory, none of them fetched when it runs.
+
+    Args:
+        model: A loaded model.
+
+    Returns:
+        Whether they do.
+    """
+    # accelerate's hooks bring weights from elsewhere when a module runs.
+    return all(each.device.type == "cpu" for each in model.parameters()) and not any(
+        hasattr(module, "_hf_hook") for module in model.modules()
+    )
 
 
 def is_for_cpu(spec: LoadSpec) -> bool:

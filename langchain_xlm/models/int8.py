@@ -13,6 +13,8 @@ Source:
 
 from __future__ import annotations
 
+import threading
+
 import torch
 
 from langchain_xlm.models.processor import integer_product, packs_integers
@@ -106,8 +108,11 @@ def quantize_weight(
     return rows, scales
 
 
-class LastInput:
-    """The quantized form of the last input: query, key and value layers get the same one."""
+class LastInput(threading.local):
+    """The quantized form of the last input: query, key and value layers get the same one.
+
+    Each thread has its own, so that parts of a batch can run side by side.
+    """
 
     def __init__(self) -> None:
         self._source: torch.Tensor | None = None

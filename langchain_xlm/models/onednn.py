@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from langchain_xlm.models.device_maps import is_whole_on_cpu
 from langchain_xlm.models.headers import SAVED_AS, read_headers
 from langchain_xlm.models.memory import freed_at_once
 from langchain_xlm.models.processor import has_wide_vectors, packs
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from langchain_xlm.models.loading import LoadedModel
 
 __all__ = ["OneDNNLinear", "use_onednn"]
@@ -81,7 +80,7 @@ def use_onednn(loaded: LoadedModel) -> int:
         How many layers changed.
     """
     model = loaded.model
-    if not _is_whole_on_cpu(model):
+    if not is_whole_on_cpu(model):
         return 0
     spec = loaded.spec
     if spec.folder is None:  # the commit that was loaded, without asking the hub again
@@ -101,10 +100,3 @@ def use_onednn(loaded: LoadedModel) -> int:
                 model.set_submodule(name, OneDNNLinear.of(layer, packed=packed))
                 changed += 1
     return changed
-
-
-def _is_whole_on_cpu(model: PreTrainedModel) -> bool:
-    # accelerate's hooks bring weights from elsewhere when a module runs.
-    return all(each.device.type == "cpu" for each in model.parameters()) and not any(
-        hasattr(module, "_hf_hook") for module in model.modules()
-    )

@@ -16,6 +16,7 @@ __all__ = [
     "computes_int8",
     "has_wide_vectors",
     "integer_product",
+    "is_arm",
     "packs",
     "packs_integers",
 ]
@@ -35,7 +36,7 @@ def computes_bfloat16() -> bool:
     """
     import torch
 
-    if _is_arm():
+    if is_arm():
         # Arm's kernels are compiled in only with their own library; it asks for the extension.
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return _asks("_is_avx512_bf16_supported") or _has_amx()
@@ -62,7 +63,7 @@ def integer_product() -> IntegerProduct | None:
     """
     import torch
 
-    if _is_arm():
+    if is_arm():
         return None
     if _asks("_is_vnni_supported") or _has_amx():
         return "exact"
@@ -127,10 +128,19 @@ def computes(dtype: str) -> bool:
     return dtype == "float32" or computes_bfloat16()
 
 
+def is_arm() -> bool:
+    """Tell whether this is an Arm processor.
+
+    Returns:
+        Whether it is.
+    """
+    return platform.machine().lower() in ("arm64", "aarch64")
+
+
 def _has_onednn(operations: object, name: str) -> bool:
     import torch
 
-    return torch._C._has_mkldnn and hasattr(operations, name) and not _is_arm()
+    return torch._C._has_mkldnn and hasattr(operations, name) and not is_arm()
 
 
 def _has_amx() -> bool:
@@ -142,7 +152,3 @@ def _asks(name: str) -> bool:
 
     question = getattr(torch.cpu, name, None)  # not in every version of torch
     return question is not None and bool(question())
-
-
-def _is_arm() -> bool:
-    return platform.machine().lower() in ("arm64", "aarch64")

@@ -103,7 +103,7 @@ class Backlog(Generic[P]):
 
 
 def fill_batch(
-    backlogs: Sequence[Backlog[P]], *, max_tokens: int
+    backlogs: Sequence[Backlog[P]], *, max_tokens: int, multiple: int = 1
 ) -> list[tuple[int, int, Unit[P]]]:
     """Take the next batch: led by the first backlog, filled up from all of them.
 
@@ -115,6 +115,7 @@ def fill_batch(
         backlogs: Waiting rows by request, the one to be served first in front; the first must
             not be empty.
         max_tokens: The budget: rows times longest row, in tokens.
+        multiple: A batch of more rows than this has a multiple of it, as long as there are enough.
 
     Returns:
         `(index of the backlog, place, unit)` for each row of the batch, at least one.
@@ -123,6 +124,8 @@ def fill_batch(
     width = backlogs[0].longest(group)
     assert width is not None, "the oldest group of a backlog has rows"
     room = max(1, max_tokens // max(1, width))
+    if room > multiple:
+        room -= room % multiple
     batch: list[tuple[int, int, Unit[P]]] = []
     for index, backlog in enumerate(backlogs):
         rows = backlog.take(group, at_most=room - len(batch), tokens=width)

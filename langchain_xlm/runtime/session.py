@@ -21,6 +21,10 @@ class Session(Protocol):
         """Budget of one batch: rows times longest row, in tokens."""
 
     @property
+    def batch_multiple(self) -> int:
+        """A batch of more rows than this has a multiple of it, as long as there are enough."""
+
+    @property
     def memory_bytes(self) -> int:
         """What its weights hold, on all devices together."""
 

@@ -260,7 +260,11 @@ class Worker:
         queue = sorted(
             (job for job in jobs if job.backlog), key=lambda job: (job.served, job.backlog.tokens)
         )
-        batch = fill_batch([job.backlog for job in queue], max_tokens=self._runner.budget(session))
+        batch = fill_batch(
+            [job.backlog for job in queue],
+            max_tokens=self._runner.budget(session),
+            multiple=session.batch_multiple,
+        )
         parts: Parts = {}
         for index, place, unit in batch:
             parts.setdefault(queue[index], []).append((place, unit))

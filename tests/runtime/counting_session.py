@@ -21,6 +21,7 @@ class CountingSession:
     """
 
     max_batch_tokens = 10
+    batch_multiple = 1
 
     def __init__(self, *, chunk: int = 3, memory_bytes: int = 100) -> None:
         self.memory_bytes = memory_bytes

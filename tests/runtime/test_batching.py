@@ -73,3 +73,11 @@ def test_every_row_leaves_exactly_once_and_no_batch_breaks_the_budget(
     expected = [(index, place) for index, rows in enumerate(requests) for place in range(len(rows))]
     assert sorted(seen) == expected
     assert all(one.tokens == 0 for one in waiting)
+
+
+def test_a_batch_has_a_multiple_of_rows_where_there_are_enough() -> None:
+    waiting = backlog(*[10] * 8)
+    taken = [len(fill_batch([waiting], max_tokens=50, multiple=2)) for _ in range(2)]
+    assert taken == [4, 4]
+    assert len(fill_batch([backlog(10, 10, 10)], max_tokens=50, multiple=2)) == 3
+    assert len(fill_batch([backlog(10, 10, 10)], max_tokens=20, multiple=8)) == 2

@@ -1,0 +1,131 @@
+"""Parts of a batch side by side, each on a core of its own.
+
+Sharing every operation between two cores leaves each of them waiting for the other hundreds of
+times in a batch, and what Python does between operations is done once. With half of the texts on
+each core the same batch takes less time: see docs/speed.md for how much.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import torch
+
+from langchain_xlm.models.memory import release_memory
+from langchain_xlm.models.processor import is_arm
+
+__all__ = ["Lanes", "divide", "lanes_here"]
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+# Each lane has a batch of its own in memory, and Python, which one thread runs at a time, has to
+# keep all of them busy: beyond this many, lanes have several cores each.
+_MOST = 8
+# A lane with 15% more than the average wastes what lanes gain for the least: bfloat16 took 13%
+# less time than with shared operations (two Zen 4 cores, torch 2.13, texts of mixed lengths).
+_UNEVEN = 1.15
+
+# Setting the threads of one thread also sets what threads born meanwhile begin with.
+_setting_threads = threading.Lock()
+
+
+def lanes_here() -> int:
+    """Tell how many parts of a batch should run side by side on the CPU.
+
+    Returns:
+        The number of threads that torch may use, 8 at the most; 1 on Arm, where it has not been
+        measured.
+    """
+    return 1 if is_arm() else min(torch.get_num_threads(), _MOST)
+
+
+class Lanes:
+    """Threads that compute side by side; the threads that torch may use are shared out among them.
+
+    Attributes:
+        count: How many there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Start the threads.
+
+        Args:
+            count: How many, at least 2.
+        """
+        self.count = count
+        self._executors = [
+            ThreadPoolExecutor(1, thread_name_prefix=f"langchain-xlm lane {number}")
+            for number in range(count)
+        ]
+        with _setting_threads:
+            before = torch.get_num_threads()
+            self.run(_compute_with, [max(1, before // count)] * count)
+            torch.set_num_threads(before)
+
+    def run(self, work: Callable[[P], R], parts: Sequence[P]) -> list[R]:
+        """Do the same work with several parts at the same time.
+
+        Args:
+            work: Called with each part, on a thread of its own.
+            parts: One for each lane, or fewer.
+
+        Returns:
+            The results, in the order of the parts.
+
+        Raises:
+            Exception: What the first part that failed raised, after all have ended.
+        """
+        futures = [
+            executor.submit(work, part)
+            for executor, part in zip(self._executors, parts, strict=False)
+        ]
+        wait(futures)
+        return [future.result() for future in futures]
+
+    def close(self) -> None:
+        """End the threads, and give back what their heaps kept."""
+        try:
+            trimmed = [executor.submit(release_memory) for executor in self._executors]
+        except RuntimeError:  # Python is ending: it takes no new work, and all memory goes back
+            return
+        for each in trimmed:
+            each.result()
+        for executor in self._executors:
+            executor.shutdown()
+
+
+def _compute_with(threads: int) -> None:
+    """Have this thread share its operations between so many threads."""
+    torch.get_num_threads()  # a thread takes over the common number when it first asks
+    torch.set_num_threads(threads)
+
+
+def divide(costs: Sequence[int], lanes: int) -> tuple[list[list[int]], list[int]]:
+    """Share rows out among lanes, so that each has about as much to do.
+
+    The longest row goes first, each to the lane with the least. If that comes out uneven, the
+    longest rows are left over: as few as do, and fewer than there are lanes.
+
+    Args:
+        costs: What each row takes, in any unit.
+        lanes: How many lanes there are.
+
+    Returns:
+        Places of the rows of each lane, and of those left over; no lane has any where nothing
+        comes out even.
+    """
+    order = sorted(range(len(costs)), key=lambda place: -costs[place])
+    for left in range(lanes):
+        parts: list[list[int]] = [[] for _ in range(lanes)]
+        loads = [0] * lanes
+        for place in order[left:]:
+            lane = loads.index(min(loads))
+            parts[lane].append(place)
+            loads[lane] += costs[place]
+        if min(loads) and max(loads) * lanes <= _UNEVEN * sum(loads):
+            return parts, order[:left]
+    return [], order
