@@ -33,6 +33,7 @@ from benchmarks.speed_queries import concurrent, query
 from benchmarks.speed_start import start
 from benchmarks.speed_texts import mixed_texts, token_counts
 from benchmarks.speed_timing import Result, both_times, note, spread
+from benchmarks.speed_together import together
 from benchmarks.speed_workers import workers
 
 PACKAGES = (
@@ -126,6 +127,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
     "query": query,
     "concurrent": concurrent,
     "load": load,
+    "together": together,
     "start": start,
     "fidelity": fidelity,
     "scale": scale,

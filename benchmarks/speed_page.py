@@ -38,6 +38,7 @@ def write_page(results: Result, name: str) -> None:
 def page(results: Result, drawn: set[str], folder: str) -> Iterator[str]:
     sections = {
         "paths": paths, "query": query, "concurrent": concurrent, "load": load, "start": start,
+        "together": together,
         "peak": peak, "fidelity": fidelity, "scale": scale, "memory": memory,
     }  # fmt: skip
     yield "<!-- Written by `python -m benchmarks.speed encoder --docs`; change that. -->\n"
@@ -119,6 +120,25 @@ def load(part: Result) -> Iterator[str]:
                 f" | {point['answered_per_s']:.1f} | {point['p50_ms']:.0f}"
                 f" | {point['p95_ms']:.0f} | {point['p99_ms']:.0f} |"
             )
+
+
+def together(part: Result) -> Iterator[str]:
+    found = part["results"]
+    yield "\n### Beside a second model\n"
+    yield (
+        "Alone in a process, and in one where the bundled encoder has run before and is idle:"
+        f" {found['texts']} texts in seconds, one query in milliseconds.\n"
+    )
+    yield "| | texts, alone | beside | | query, alone | beside | |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, row in found["systems"].items():
+        alone, beside = row["alone"], row["beside"]
+        yield (
+            f"| {name} | {alone['texts_s']:.2f} | {beside['texts_s']:.2f}"
+            f" | {beside['texts_s'] / alone['texts_s'] - 1:+.0%}"
+            f" | {1000 * alone['query_s']:.1f} | {1000 * beside['query_s']:.1f}"
+            f" | {beside['query_s'] / alone['query_s'] - 1:+.0%} |"
+        )
 
 
 def start(part: Result) -> Iterator[str]:
