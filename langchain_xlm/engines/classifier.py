@@ -226,6 +226,15 @@ class ClassifierSession:
             for row, values in zip(rows, scores.tolist(), strict=True)
         ]
 
+    def rest(self) -> None:
+        """Let go of the threads that would slow other models."""
+        from langchain_xlm.engines.lanes import give_way
+
+        if self._reader is None:
+            give_way()
+        else:
+            self._reader.rest()
+
     def close(self) -> None:
         """Let go of the model."""
         if self._reader is not None:

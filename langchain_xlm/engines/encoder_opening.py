@@ -35,6 +35,9 @@ class Reader(Protocol):
     def read(self, rows: Sequence[Sequence[int]]) -> TokenStates:
         """Compute the token states of a batch."""
 
+    def rest(self) -> None:
+        """Let go of threads that would slow other models."""
+
     def close(self) -> None:
         """End its threads."""
 

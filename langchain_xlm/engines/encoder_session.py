@@ -171,6 +171,10 @@ class EncoderSession:
                 vectors = activation(torch.nn.functional.linear(vectors, weight, bias))
         return list(zip(rows, vectors.float().cpu().numpy(), strict=True))
 
+    def rest(self) -> None:
+        """Let go of the threads that would slow other models."""
+        self._reader.rest()
+
     def close(self) -> None:
         """Let go of the model."""
         self._reader.close()

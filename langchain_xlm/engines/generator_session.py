@@ -188,6 +188,12 @@ class GeneratorSession:
             for row, attempt in zip(rows, self._attempts(rows, plan), strict=True)
         ]
 
+    def rest(self) -> None:
+        """Let go of the threads that would slow other models."""
+        from langchain_xlm.engines.lanes import give_way
+
+        give_way()
+
     def close(self) -> None:
         """Let go of the model."""
         del self._loaded, self._tokenizer, self._wording, self._writer, self._reranker

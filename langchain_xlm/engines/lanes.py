@@ -1,12 +1,17 @@
-"""Parts of a batch side by side, each on a core of its own.
+"""Which threads compute on a CPU: parts of a batch side by side, and what stays whole on all cores.
 
 Sharing every operation between two cores leaves each of them waiting for the other hundreds of
 times in a batch, and what Python does between operations is done once. With half of the texts on
 each core the same batch takes less time: see docs/speed.md for how much.
+
+What cannot be divided, one text above all, shares its operations. All models do that on one thread
+of the process: as soon as OpenMP's helpers of several threads are more than the cores, they fall
+asleep at the end of each operation (see `models.threads`).
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,8 +21,17 @@ import torch
 
 from langchain_xlm.models.memory import release_memory
 from langchain_xlm.models.processor import is_arm
+from langchain_xlm.models.threads import release_threads
 
-__all__ = ["Lanes", "divide", "lanes_here"]
+__all__ = [
+    "Lanes",
+    "compute_on_one_core",
+    "divide",
+    "give_way",
+    "lanes_here",
+    "on_all_cores",
+    "take_over",
+]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -102,6 +116,56 @@ def _compute_with(threads: int) -> None:
     """Have this thread share its operations between so many threads."""
     torch.get_num_threads()  # a thread takes over the common number when it first asks
     torch.set_num_threads(threads)
+
+
+def on_all_cores(work: Callable[[], R]) -> R:
+    """Do something on the thread of this process that shares its operations among all cores.
+
+    Args:
+        work: What to do; it must not wait for this thread itself.
+
+    Returns:
+        What it gave.
+
+    Raises:
+        Exception: What it raised.
+    """
+    return _common_thread().submit(work).result()
+
+
+def compute_on_one_core() -> None:
+    """Have the calling thread compute on one core from now on, and let its helpers go.
+
+    For the thread that owns a model: what is worth sharing runs elsewhere.
+    """
+    if torch.get_num_threads() == 1:
+        return
+    release_threads()
+    with _setting_threads:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        on_all_cores(lambda: torch.set_num_threads(before))
+
+
+def give_way() -> None:
+    """Let the helpers of the calling thread go, if models of this process share others.
+
+    For a thread that computes on all cores itself, when it has nothing to do. In a process with
+    one model alone nobody gains from it.
+    """
+    if _common_thread.cache_info().currsize:
+        release_threads()
+
+
+def take_over() -> None:
+    """Let the helpers of the common thread go: the calling thread will need all cores for long."""
+    if _common_thread.cache_info().currsize:
+        on_all_cores(release_threads)
+
+
+@functools.cache
+def _common_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="langchain-xlm all cores")
 
 
 def divide(costs: Sequence[int], lanes: int) -> tuple[list[list[int]], list[int]]:

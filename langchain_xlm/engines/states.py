@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from langchain_xlm.engines.lanes import Lanes, divide, lanes_here
+from langchain_xlm.engines.lanes import (
+    Lanes,
+    compute_on_one_core,
+    divide,
+    give_way,
+    lanes_here,
+    on_all_cores,
+)
 from langchain_xlm.engines.packing import pack, use_packed_attention
 from langchain_xlm.engines.rows import pad_rows
 from langchain_xlm.models.device_maps import is_whole_on_cpu
@@ -116,10 +123,9 @@ class StateReader:
         self._in_bfloat16 = rounded and loaded.device.type == "cpu" and computes_bfloat16()
         # Layers of bitsandbytes keep what they compute with, and the hooks of accelerate fetch
         # weights: such models run in one thread alone.
-        alone = not (self.packed and is_whole_on_cpu(loaded.model)) or (
-            quantizer not in (None, ROWWISE_INT8)
-        )
-        self.lanes = 1 if alone else lanes_here()
+        self._on_cpu = is_whole_on_cpu(loaded.model)
+        divides = self._on_cpu and self.packed and quantizer in (None, ROWWISE_INT8)
+        self.lanes = lanes_here() if divides else 1
         self._lanes = Lanes(self.lanes) if self.lanes > 1 else None
 
     def read(self, rows: Sequence[Sequence[int]]) -> TokenStates:
@@ -131,7 +137,16 @@ class StateReader:
         Returns:
             The states.
         """
-        return self._read(rows) if self._lanes is None else _share(rows, self._lanes, self._read)
+        if not self._on_cpu:
+            return self._read(rows)
+        return _share(rows, self._lanes, self._read, whole=on_all_cores)
+
+    def rest(self) -> None:
+        """Let go of threads that would slow other models."""
+        if self._on_cpu:
+            compute_on_one_core()
+        else:
+            give_way()
 
     def close(self) -> None:
         """End the threads of the lanes."""
@@ -183,7 +198,11 @@ class ConvertedReader:
         Returns:
             The states, float32.
         """
-        return self._read(rows) if self._lanes is None else _share(rows, self._lanes, self._read)
+        return _share(rows, self._lanes, self._read, whole=_here)
+
+    def rest(self) -> None:
+        """Let go of threads that would slow other models; CTranslate2 has its own."""
+        compute_on_one_core()
 
     def close(self) -> None:
         """End the threads of the lanes."""
@@ -200,20 +219,27 @@ class ConvertedReader:
 
 def _share(
     rows: Sequence[Sequence[int]],
-    lanes: Lanes,
+    lanes: Lanes | None,
     read: Callable[[Sequence[Sequence[int]]], TokenStates],
+    *,
+    whole: Callable[[Callable[[], TokenStates]], TokenStates],
 ) -> TokenStates:
-    """Read a batch in parts side by side, and what is left over with all cores together."""
-    parts, left = divide([len(row) for row in rows], lanes.count)
-    if not parts:
-        return read(rows)
+    """Read a batch in parts side by side, and what is left over as a whole."""
 
     def read_part(places: Sequence[int]) -> TokenStates:
         with torch.inference_mode():
             return read([rows[place] for place in places])
 
+    every = list(range(len(rows)))
+    parts, left = ([], every) if lanes is None else divide([len(row) for row in rows], lanes.count)
+    if lanes is None or not parts:
+        return whole(lambda: read_part(every))
     states = lanes.run(read_part, parts)
     if left:
         parts.append(left)
-        states.append(read_part(left))
+        states.append(whole(lambda: read_part(left)))
     return TokenStates.joined(states, parts)
+
+
+def _here(work: Callable[[], TokenStates]) -> TokenStates:
+    return work()

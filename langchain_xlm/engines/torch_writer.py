@@ -52,6 +52,10 @@ class TorchWriter:
         """
         import torch
 
+        from langchain_xlm.engines.lanes import take_over
+
+        if self._loaded.device.type == "cpu":
+            take_over()
         ids, mask = self._pad(rows)
         model: Any = self._loaded.model  # whose stubs do not know that it generates
         with torch.inference_mode():

@@ -34,6 +34,12 @@ class Session(Protocol):
     def run(self, units: Sequence[Unit[Any]]) -> Sequence[Any]:
         """Compute one result for each row; all rows have one group."""
 
+    def rest(self) -> None:
+        """Let go of what is not worth holding while no request comes.
+
+        Called when the session has been opened, and when none has come for a short while.
+        """
+
     def close(self) -> None:
         """Let go of the model and free its memory."""
 

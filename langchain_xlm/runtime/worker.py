@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 S = TypeVar("S", bound=Session)
 R = TypeVar("R")
 
+# How long no request must have come before a session rests, in seconds.
+_REST_AFTER_S = 0.05
+
 # Rows are prepared this many budgets ahead: enough to find rows of near lengths, little enough
 # that preparing a bulk request does not keep others waiting.
 _BUDGETS_AHEAD = 4
@@ -184,6 +187,7 @@ class Worker:
         session: Session | None = None
         try:
             session = self._open_session(self)
+            session.rest()  # from loading
             self._serve(session, jobs)
             return ModelUnloadedError(self.model)
         except BaseException as error:  # noqa: BLE001 - the outermost edge: callers must hear of it
@@ -205,11 +209,14 @@ class Worker:
             with self._changed:
                 if not (jobs or self._arrived):
                     self._busy, self.last_used = False, time.monotonic()
+                rests = False
                 while not (jobs or self._arrived or self._closing):
                     if self._retiring:
                         self._closing = True
                         break
-                    self._changed.wait()
+                    if not self._changed.wait(None if rests else _REST_AFTER_S):
+                        session.rest()
+                        rests = True
                 self._busy = True
                 start = min((job.served for job in jobs), default=0.0)
                 for job in self._arrived:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +20,14 @@ from hypothesis import strategies as st
 from langchain_xlm.engines import lanes, states
 from langchain_xlm.engines.classifier import ClassifierSession
 from langchain_xlm.engines.encoder_session import EncoderSession, EncodingRequest
-from langchain_xlm.engines.lanes import Lanes, divide, lanes_here
-from langchain_xlm.models import processor
+from langchain_xlm.engines.lanes import (
+    Lanes,
+    compute_on_one_core,
+    divide,
+    lanes_here,
+    on_all_cores,
+)
+from langchain_xlm.models import processor, threads
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.int8 import LastInput
 
@@ -116,8 +126,8 @@ def test_a_failing_part_is_heard_after_the_others_have_ended() -> None:
 
 
 def test_how_many_lanes_a_processor_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    for threads, count in ((1, 1), (2, 2), (64, 8)):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+    for cores, count in ((1, 1), (2, 2), (64, 8)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
         assert lanes_here() == (1 if processor.is_arm() else count)
     monkeypatch.setattr(processor.platform, "machine", lambda: "aarch64")
     assert lanes_here() == 1
@@ -243,3 +253,95 @@ def test_each_thread_has_its_own_last_input() -> None:
     assert shared.rows_of(source, unsigned=False)[0] is rows
     assert elsewhere[0] is not rows
     assert elsewhere[0] is not elsewhere[1]
+
+
+def test_what_stays_whole_shares_one_thread() -> None:
+    names: list[str] = []
+
+    def ask() -> None:
+        names.append(on_all_cores(lambda: threading.current_thread().name))
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for each in askers:
+        each.start()
+    for each in askers:
+        each.join()
+    assert len(names) == 4
+    assert len(set(names)) == 1
+    with pytest.raises(ZeroDivisionError):
+        on_all_cores(lambda: 1 // 0)
+
+
+def test_one_core_for_one_thread_alone() -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+
+    def owner() -> None:
+        for _ in range(2):
+            compute_on_one_core()
+            seen.append(torch.get_num_threads())
+
+    for work in (owner, lambda: seen.append(torch.get_num_threads())):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert seen == [1, 1, before]
+    assert torch.get_num_threads() == before
+    assert on_all_cores(torch.get_num_threads) == before
+
+
+def test_where_a_model_computes(checkpoints: Checkpoints, two: None) -> None:
+    spec = LoadSpec("encoder", str(checkpoints("xlm-roberta")), device="cpu", backend="torch")
+    session = EncoderSession(spec)
+    names: set[str] = set()
+    session._loaded.model.register_forward_pre_hook(
+        lambda *_: names.add(threading.current_thread().name.partition("_")[0])
+    )
+    found = []
+    for texts in (TEXTS[:1], TEXTS):
+        request = EncodingRequest(texts, "document", None, None, "pool")
+        (units,) = session.prepare(request)
+        session.run(units)
+        found.append(set(names))
+        names.clear()
+    session.close()
+    assert found[0] == {"langchain-xlm all cores"}
+    assert {"langchain-xlm lane 0", "langchain-xlm lane 1"} <= found[1]
+
+
+_HELPERS = """
+import json, os, time, torch
+from langchain_xlm.engines.lanes import give_way, on_all_cores, take_over
+
+def counted():
+    time.sleep(0.3)
+    return len(os.listdir("/proc/self/task"))
+
+numbers = torch.empty(2**22)
+first = counted()
+numbers.fill_(1)
+give_way()
+found = {"alone": counted() - first}
+on_all_cores(lambda: numbers.exp().sum())
+found["both"] = counted() - first
+give_way()
+found["given way"] = counted() - first
+numbers.exp()
+take_over()
+found["taken over"] = counted() - first
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted on Linux")
+@pytest.mark.skipif(threads._gnu_openmp() is None, reason="torch has another OpenMP here")
+def test_helpers_of_one_thread_go_when_another_needs_the_cores() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _HELPERS],
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # The common thread is one more, and each of the two keeps one helper.
+    assert json.loads(ran.stdout) == {"alone": 1, "both": 3, "given way": 2, "taken over": 2}

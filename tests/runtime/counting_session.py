@@ -18,6 +18,7 @@ class CountingSession:
         gate: Batches wait for it, so that a test can hold the worker.
         entered: Set when a batch has started.
         pace_s: How long a batch takes.
+        rests: How often it has been told to rest.
     """
 
     max_batch_tokens = 10
@@ -34,6 +35,7 @@ class CountingSession:
         self.closed = False
         self.chunk = chunk
         self.pace_s = 0.0
+        self.rests = 0
 
     def prepare(self, request: tuple[str, Sequence[int]]) -> Iterator[list[Unit[int]]]:
         self.threads.add(threading.get_ident())
@@ -57,6 +59,10 @@ class CountingSession:
         if 99 in numbers:
             raise SystemExit("the thread is told to end")
         return [number**2 for number in numbers]
+
+    def rest(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.rests += 1
 
     def close(self) -> None:
         self.threads.add(threading.get_ident())

@@ -54,6 +54,18 @@ def test_one_thread_alone_touches_the_session(worker: Worker, session: CountingS
     assert threading.get_ident() not in session.threads
 
 
+def test_a_session_rests_once_when_nothing_comes_for_a_while(
+    worker: Worker, session: CountingSession
+) -> None:
+    for times in (2, 3):  # the first is when it has been opened
+        assert worker.submit(("a", [1])).result(10) == [1]
+        deadline = time.monotonic() + 10
+        while session.rests < times and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert session.rests == times
+
+
 def test_requests_that_wait_together_share_a_batch(
     worker: Worker, session: CountingSession
 ) -> None:
