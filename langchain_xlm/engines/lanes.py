@@ -144,7 +144,10 @@ def compute_on_one_core() -> None:
     with _setting_threads:
         before = torch.get_num_threads()
         torch.set_num_threads(1)
-        on_all_cores(lambda: torch.set_num_threads(before))
+        # A new thread puts back what others begin with: the common one may be busy for long.
+        restoring = threading.Thread(target=torch.set_num_threads, args=(before,))
+        restoring.start()
+        restoring.join()
 
 
 def give_way() -> None:
