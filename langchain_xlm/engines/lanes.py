@@ -75,10 +75,7 @@ class Lanes:
             ThreadPoolExecutor(1, thread_name_prefix=f"langchain-xlm lane {number}")
             for number in range(count)
         ]
-        with _setting_threads:
-            before = torch.get_num_threads()
-            self.run(_compute_with, [max(1, before // count)] * count)
-            torch.set_num_threads(before)
+        self.run(_compute_with, [max(1, torch.get_num_threads() // count)] * count)
 
     def run(self, work: Callable[[P], R], parts: Sequence[P]) -> list[R]:
         """Do the same work with several parts at the same time.
@@ -113,9 +110,17 @@ class Lanes:
 
 
 def _compute_with(threads: int) -> None:
-    """Have this thread share its operations between so many threads."""
-    torch.get_num_threads()  # a thread takes over the common number when it first asks
-    torch.set_num_threads(threads)
+    """Have the calling thread share its operations between so many threads, and no other."""
+    with _setting_threads:
+        torch.get_num_threads()  # a thread takes over the common number when it first asks
+        common = _in_new_thread(torch.get_num_threads)
+        torch.set_num_threads(threads)
+        _in_new_thread(lambda: torch.set_num_threads(common))
+
+
+def _in_new_thread(work: Callable[[], R]) -> R:
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(work).result()
 
 
 def on_all_cores(work: Callable[[], R]) -> R:
@@ -141,13 +146,7 @@ def compute_on_one_core() -> None:
     if torch.get_num_threads() == 1:
         return
     release_threads()
-    with _setting_threads:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        # A new thread puts back what others begin with: the common one may be busy for long.
-        restoring = threading.Thread(target=torch.set_num_threads, args=(before,))
-        restoring.start()
-        restoring.join()
+    _compute_with(1)
 
 
 def give_way() -> None:

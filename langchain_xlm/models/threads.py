@@ -18,8 +18,8 @@ def release_threads() -> None:
     helpers in the process are more than the cores, all of them fall asleep at the end of each
     operation instead of waiting a moment for the next, even if the others have nothing to do:
     beside an idle model a query took 1.7 to 2.3 times as long (two Zen 4 cores, torch 2.13).
-    Helpers come back with the next operation, which takes 10 ms more. Other runtimes of OpenMP are
-    left as they are.
+    Helpers come back with the next operation, which costs a query up to 12 ms. Other runtimes of
+    OpenMP are left as they are.
     """
     library = _gnu_openmp()
     if library is not None:

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_xlm.engines import lanes, states
-from langchain_xlm.engines.classifier import ClassifierSession
+from langchain_xlm.engines.classifier import Classifier, ClassifierSession
+from langchain_xlm.engines.encoder import Encoder
 from langchain_xlm.engines.encoder_session import EncoderSession, EncodingRequest
+from langchain_xlm.engines.generator import GenerationSettings, Generator
 from langchain_xlm.engines.lanes import (
     Lanes,
     compute_on_one_core,
@@ -30,6 +33,8 @@ from langchain_xlm.engines.lanes import (
 from langchain_xlm.models import processor, threads
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.int8 import LastInput
+from langchain_xlm.runtime.flow import run_flow
+from langchain_xlm.runtime.pool import unload_models
 
 Checkpoints = Callable[..., Path]
 
@@ -96,7 +101,15 @@ def test_lanes_work_at_the_same_time_and_in_order() -> None:
     assert results[0][0][1] != results[0][1][1]
 
 
-def test_torch_shares_its_threads_out_and_forgets_nothing() -> None:
+@pytest.fixture
+def four_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_torch_shares_its_threads_out_and_forgets_nothing(four_threads: None) -> None:
     before = torch.get_num_threads()
     found = Lanes(2)
     inside = found.run(lambda _: torch.get_num_threads(), [0, 0])
@@ -105,7 +118,7 @@ def test_torch_shares_its_threads_out_and_forgets_nothing() -> None:
     thread.start()
     thread.join()
     found.close()
-    assert inside == [max(1, before // 2)] * 2
+    assert inside == [2, 2]
     assert torch.get_num_threads() == before
     assert born_later == [before]
 
@@ -272,7 +285,7 @@ def test_what_stays_whole_shares_one_thread() -> None:
         on_all_cores(lambda: 1 // 0)
 
 
-def test_one_core_for_one_thread_alone() -> None:
+def test_one_core_for_one_thread_alone(four_threads: None) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
 
@@ -287,7 +300,52 @@ def test_one_core_for_one_thread_alone() -> None:
         thread.join()
     assert seen == [1, 1, before]
     assert torch.get_num_threads() == before
-    assert on_all_cores(torch.get_num_threads) == before
+
+
+def test_the_common_number_may_change_after_a_thread_was_born(four_threads: None) -> None:
+    born, changed = threading.Event(), threading.Event()
+
+    def owner() -> None:
+        torch.get_num_threads()
+        born.set()
+        changed.wait(30)
+        compute_on_one_core()
+
+    thread = threading.Thread(target=owner)
+    thread.start()
+    born.wait(30)
+    torch.set_num_threads(3)
+    changed.set()
+    thread.join()
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(torch.get_num_threads).result() == 3
+
+
+@pytest.mark.parametrize("engine", [Encoder, Classifier])
+def test_the_owner_of_a_model_that_reads_computes_on_one_core(
+    engine: Any, checkpoints: Checkpoints, four_threads: None
+) -> None:
+    task = engine.__name__.lower()
+    kind = "xlm-roberta" if task == "encoder" else "xlm-roberta-classifier"
+    model = engine(LoadSpec(task, str(checkpoints(kind)), device="cpu"))._model
+    assert model.call(lambda _: torch.get_num_threads()).result(60) == 1
+    unload_models()
+
+
+def test_a_writer_takes_the_helpers_over(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("take_over", "give_way"):
+        monkeypatch.setattr(lanes, name, lambda name=name: calls.append(name))
+    spec = LoadSpec("seq2seq", str(checkpoints("m2m100")), device="cpu", backend="torch")
+    generator = Generator(spec)
+    settings = GenerationSettings(max_new_tokens=4)
+    run_flow(
+        generator.generate(["A text."], source="en", target="de", settings=settings), model="tiny"
+    )
+    unload_models()
+    assert calls[:2] == ["give_way", "take_over"]
 
 
 def test_where_a_model_computes(checkpoints: Checkpoints, two: None) -> None:

@@ -31,7 +31,6 @@ class LittleMemory(CountingSession):
     """Has room for some tokens; a number that is alone and too long never fits."""
 
     max_batch_tokens = 64
-    batch_multiple = 1
 
     def __init__(self, room: int) -> None:
         super().__init__(chunk=8)
