@@ -31,6 +31,10 @@ def charts(results: Result) -> Result:
             for name, row in results["query"]["results"]["systems"].items()
         ]
         drawn["query"] = bars(alt, rows, "Milliseconds for one short query", ".0f")
+    for name, title in (("lengths", "Tokens in a text"), ("batch", "Texts in a call")):
+        if name in results:
+            costs = results[name]["results"]["us_a_token"]
+            drawn[name] = lines(alt, costs, title, "Microseconds a token")
     if "scale" in results:
         rows = [
             {"texts": int(count), "value": row["us_a_token"]}
@@ -55,6 +59,39 @@ def line(alt: Any, rows: list[Result], title: str) -> Any:
         .encode(
             x=alt.X("texts:Q", scale=alt.Scale(type="log"), title="Texts"),
             y=alt.Y("value:Q", scale=alt.Scale(zero=True), title=title),
+        )
+    )
+
+
+def lines(alt: Any, costs: Result, across: str, up: str) -> Any:
+    """A line for each system, ours in colour; both axes logarithmic."""
+    rows = [
+        {"system": name, "number": int(number), "value": value}
+        for name, of_system in costs.items()
+        for number, value in of_system.items()
+    ]
+    names = list(costs)
+    greys = iter(["#1a1a1a", "#7d7d7d", "#a8a8a8", "#cacaca"])
+    blues = iter(["#3b6fb6", "#e08a1e"])
+    colours = [next(blues if name.startswith(OURS) else greys) for name in names]
+    scale = alt.Scale(type="log", base=2, nice=False)
+    return (
+        alt.Chart(alt.Data(values=rows), width=460, height=260)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("number:Q", scale=scale, title=across),
+            y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=up),
+            color=alt.Color(
+                "system:N", title=None, scale=alt.Scale(domain=names, range=colours), sort=names
+            ),
+            strokeDash=alt.StrokeDash(
+                "system:N",
+                legend=None,
+                scale=alt.Scale(
+                    domain=names,
+                    range=[[1, 0] if name.startswith(OURS) else [4, 3] for name in names],
+                ),
+            ),
         )
     )
 

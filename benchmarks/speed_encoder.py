@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.checkpoints import SHAPES, trained_folders, xlm_roberta
 from benchmarks.speed_growth import memory, scale
+from benchmarks.speed_lengths import batch, lengths
 from benchmarks.speed_load import load
 from benchmarks.speed_page import write_page
 from benchmarks.speed_peak import peak
@@ -128,6 +129,8 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
     "concurrent": concurrent,
     "load": load,
     "together": together,
+    "lengths": lengths,
+    "batch": batch,
     "start": start,
     "fidelity": fidelity,
     "scale": scale,

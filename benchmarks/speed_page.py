@@ -39,7 +39,8 @@ def page(results: Result, drawn: set[str], folder: str) -> Iterator[str]:
     sections = {
         "paths": paths, "query": query, "concurrent": concurrent, "load": load, "start": start,
         "together": together,
-        "peak": peak, "fidelity": fidelity, "scale": scale, "memory": memory,
+        "peak": peak, "lengths": lengths, "batch": batch, "fidelity": fidelity,
+        "scale": scale, "memory": memory,
     }  # fmt: skip
     yield "<!-- Written by `python -m benchmarks.speed encoder --docs`; change that. -->\n"
     for name, write in sections.items():
@@ -167,6 +168,39 @@ def peak(part: Result) -> Iterator[str]:
     yield "|---|---|---|"
     for name, row in found["shares"].items():
         yield f"| {name} | {row['flop_per_s'] / 1e9:.0f} | {row['share']:.0%} of {row['peak']} |"
+
+
+def lengths(part: Result) -> Iterator[str]:
+    yield "\n### Cost of a token against the length of texts\n"
+    most = max(part["results"]["tokens"].values())
+    yield (
+        f"Microseconds a token, of up to {most:,} tokens in texts of equal length. In brackets how"
+        f" many times as fast as {REFERENCE}.\n"
+    )
+    yield from costs(part["results"], "tokens in a text")
+
+
+def batch(part: Result) -> Iterator[str]:
+    yield "\n### Cost of a token against the number of texts in a call\n"
+    yield (
+        f"Microseconds a token, of texts of {part['results']['tokens_each']} tokens. In brackets"
+        f" how many times as fast as {REFERENCE}.\n"
+    )
+    yield from costs(part["results"], "texts in a call")
+
+
+def costs(found: Result, what: str) -> Iterator[str]:
+    systems = found["us_a_token"]
+    yield f"| {what} | {' | '.join(systems)} |"
+    yield f"|---|{'---|' * len(systems)}"
+    for number in found["tokens"]:
+        base = systems.get(REFERENCE, {}).get(number)
+        cells = (
+            f"{row[number]:.0f}" + (f" ({base / row[number]:.1f})" if base else "")
+            for row in systems.values()
+        )
+        yield f"| {number} | {' | '.join(cells)} |"
+    yield from left_out(found)
 
 
 def fidelity(part: Result) -> Iterator[str]:

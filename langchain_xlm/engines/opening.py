@@ -74,8 +74,11 @@ def open_model(spec: LoadSpec) -> OpenedModel:
 
 def _open_converted(spec: LoadSpec) -> OpenedModel:
     from langchain_xlm.engines.ctranslate2_writer import CTranslate2Writer, unsupported
+    from langchain_xlm.engines.lanes import lanes_here
 
-    loaded = load_converted(spec)
+    # Two lanes with both cores each write faster than one, and a sentence alone as fast as before
+    # (see docs/speed-generation.md). What more lanes than two do to each other was not measured.
+    loaded = load_converted(spec, lanes=2 if lanes_here() == 2 else 1)
     defaults = complete_defaults(loaded.generation_config, loaded.config, loaded.tokenizer)
     if strange := unsupported(defaults):
         raise ConfigurationError(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -13,35 +11,19 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
-
-import numpy as np
+from typing import Any, Final, cast
 
 from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.evaluation.cost import Budget, cpu_name, measure_cost
 from langchain_xlm.evaluation.examples import ExampleSet
-from langchain_xlm.evaluation.intervals import RESAMPLES, Resampling, interval, paired_p_value
+from langchain_xlm.evaluation.intervals import RESAMPLES
+from langchain_xlm.evaluation.judging import Judged, Rules, compare, judge
 from langchain_xlm.evaluation.predictions import FolderLock, Prediction, PredictionFile
-from langchain_xlm.evaluation.report import (
-    Calibration,
-    Comparison,
-    Confusion,
-    Cost,
-    DataAccount,
-    Figure,
-    GroupFigures,
-    Machine,
-    Report,
-    Shown,
-    SystemReport,
-)
+from langchain_xlm.evaluation.report import Cost, DataAccount, Machine, Report
 from langchain_xlm.evaluation.systems import System
-from langchain_xlm.evaluation.tasks import EvaluationTask, Input, Measure, ScoredOutputs
+from langchain_xlm.evaluation.tasks import EvaluationTask, Input
 from langchain_xlm.models.files import checkpoint_fingerprint
 from langchain_xlm.runtime.pool import unload_models
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Options", "Progress", "evaluate"]
 
@@ -59,7 +41,6 @@ _PACKAGES: Final = (
     "scipy",
     "numpy",
 )
-_REASONS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +60,10 @@ class Options:
     shown: int = 5
     cost: Budget | None = field(default_factory=Budget)
 
-
-@dataclass(frozen=True)
-class _Result:
-    """One system's part, with the spread of its figures for comparisons."""
-
-    report: SystemReport
-    spread: dict[str, NDArray[np.float64]]
+    @property
+    def rules(self) -> Rules:
+        """How predictions are judged."""
+        return Rules(resamples=self.resamples, seed=self.seed, shown=self.shown)
 
 
 def evaluate(
@@ -128,7 +106,7 @@ def evaluate(
             for system in systems
         ]
         for name, predictions in task.baselines(data).items():
-            results.append(_judge(task, data, predictions, options, name=name))
+            results.append(judge(task, data, predictions, options.rules, name=name))
         report = Report(
             task=task.name,
             settings=_plain(asdict(cast("Any", task))),
@@ -137,7 +115,7 @@ def evaluate(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=_machine(),
             systems=tuple(result.report for result in results),
-            comparisons=tuple(_compare(results)),
+            comparisons=tuple(compare(results)),
         )
         if output is not None:
             from langchain_xlm.evaluation.page import write_page
@@ -155,7 +133,7 @@ def _evaluate_system(
     output: Path | None,
     options: Options,
     progress: Progress | None,
-) -> _Result:
+) -> Judged:
     fingerprint = checkpoint_fingerprint(task.spec(system))
     identity = {
         "task": task.name,
@@ -176,7 +154,7 @@ def _evaluate_system(
         cost = _cost(task, system, inputs, options.cost, kept)
         if progress is not None:
             progress(f"{system.name}: cost", 1, 1)
-    result = _judge(task, data, predictions, options, name=system.name)
+    result = judge(task, data, predictions, options.rules, name=system.name)
     described = result.report.model_copy(
         update={
             "model": system.model,
@@ -186,7 +164,7 @@ def _evaluate_system(
             "cost": cost,
         }
     )
-    return _Result(described, result.spread)
+    return Judged(described, result.spread)
 
 
 def _predict(
@@ -229,129 +207,6 @@ def _cost(
     return cost
 
 
-def _judge(
-    task: EvaluationTask,
-    data: ExampleSet,
-    predictions: Sequence[Prediction],
-    options: Options,
-    *,
-    name: str,
-) -> _Result:
-    scored = task.score(data, predictions)
-    everything = np.arange(len(data))
-    figures, spread = _figures(scored, everything, options)
-    groups = data.groups
-    parts = []
-    for group, places in groups.items() if len(groups) > 1 else ():
-        own, _ = _figures(scored, np.array(places), options)
-        parts.append(GroupFigures(group=group, examples=len(places), figures=own))
-    reasons = [p["failure"] for p in predictions if "failure" in p]
-    detail = scored.detail
-    best, worst = _extremes(data, scored, options.shown)
-    report = SystemReport(
-        name=name,
-        figures=figures,
-        groups=tuple(parts),
-        confusion=Confusion(labels=detail.labels, counts=detail.confusion)
-        if detail.labels
-        else None,
-        calibration=tuple(
-            Calibration(confidence=confidence, accuracy=accuracy, texts=texts)
-            for confidence, accuracy, texts in detail.calibration
-        ),
-        similarity=detail.similarity,
-        notes={key: _finite(value) for key, value in detail.notes.items()},
-        failed=len(reasons),
-        failures=tuple(dict.fromkeys(reasons))[:_REASONS] if options.shown else (),
-        best=best,
-        worst=worst,
-    )
-    return _Result(report, spread)
-
-
-def _figures(
-    scored: ScoredOutputs, places: NDArray[np.intp], options: Options
-) -> tuple[tuple[Figure, ...], dict[str, NDArray[np.float64]]]:
-    """Take every figure over some examples, with its interval."""
-    figures, spreads = [], {}
-    resampling = Resampling(len(places), options.resamples, options.seed)
-    for measure in scored.measures:
-        low = high = None
-        if measure.resampled and options.resamples:
-
-            def drawn(indices: NDArray[np.intp], measure: Measure = measure) -> float:
-                return measure.statistic(places[indices])
-
-            spreads[measure.key] = resampling.spread(drawn)
-            low, high = interval(spreads[measure.key])
-        figures.append(
-            Figure(
-                key=measure.key,
-                title=measure.title,
-                value=_finite(measure.statistic(places)),
-                low=_finite(low),
-                high=_finite(high),
-                unit=measure.unit,
-                better={True: "higher", False: "lower", None: None}[measure.better],
-                signature=scored.signatures.get(measure.key),
-            )
-        )
-    return tuple(figures), spreads
-
-
-def _compare(results: Sequence[_Result]) -> list[Comparison]:
-    """Compare each two systems by every figure that was drawn, the deciding one first."""
-    pairs = list(itertools.combinations(results, 2))
-    keys = [figure.key for figure in results[0].report.figures]
-    found = [_difference(key, *pair) for key in keys for pair in pairs]
-    return [comparison for comparison in found if comparison is not None]
-
-
-def _difference(key: str, first: _Result, second: _Result) -> Comparison | None:
-    if key not in first.spread or key not in second.spread:
-        return None
-    one, other = first.report.figure(key).value, second.report.figure(key).value
-    if one is None or other is None:
-        return None
-    low, high = interval(second.spread[key] - first.spread[key])
-    p_value = paired_p_value(other - one, second.spread[key], first.spread[key])
-    return Comparison(
-        key=key,
-        first=first.report.name,
-        second=second.report.name,
-        difference=other - one,
-        low=_finite(low),
-        high=_finite(high),
-        p_value=_finite(p_value),
-    )
-
-
-def _extremes(
-    data: ExampleSet, scored: ScoredOutputs, shown: int
-) -> tuple[tuple[Shown, ...], tuple[Shown, ...]]:
-    """Return the examples with the highest and with the lowest scores, none in both."""
-    order = np.argsort(-scored.scores, kind="stable").tolist()
-    count = min(shown, len(order) // 2)
-
-    def show(place: int) -> Shown:
-        example = data.examples[place]
-        against = example.references[0] if example.references else example.label
-        if example.relevant:
-            against = ", ".join(name for name, _ in example.relevant)
-        if example.score is not None:
-            against = f"{against} ({example.score:g})"
-        return Shown(
-            origin=example.origin,
-            text=example.text,
-            reference=against or "",
-            output=scored.outputs[place],
-            score=float(scored.scores[place]),
-        )
-
-    best = tuple(show(place) for place in order[:count])
-    return best, tuple(show(place) for place in order[::-1][:count])
-
-
 def _account(data: ExampleSet) -> DataAccount:
     return DataAccount(
         files=data.files,
@@ -381,10 +236,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -173,11 +173,12 @@ def open_better(
     return plain(spec)
 
 
-def load_converted(spec: LoadSpec) -> ConvertedModel:
+def load_converted(spec: LoadSpec, *, lanes: int = 1) -> ConvertedModel:
     """Open a checkpoint with CTranslate2, converting it where that has not been done before.
 
     Args:
         spec: What to load; `backends.obstacles` must have none.
+        lanes: How many batches it is to run at the same time, on all of torch's threads each.
 
     Returns:
         The model with its tokenizer.
@@ -195,7 +196,10 @@ def load_converted(spec: LoadSpec) -> ConvertedModel:
     return ConvertedModel(
         **_fields(spec, copy),
         translator=ctranslate2.Translator(
-            str(copy.folder), device="cpu", intra_threads=torch.get_num_threads()
+            str(copy.folder),
+            device="cpu",
+            inter_threads=lanes,
+            intra_threads=torch.get_num_threads(),
         ),
         generation_config=GenerationConfig.from_pretrained(copy.folder),
     )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from langchain_xlm.errors import ModelLoadError, ModelNotFoundError
-from langchain_xlm.models import pull_requests
+from langchain_xlm.models import hub, pull_requests
 from langchain_xlm.models.config import LoadSpec
 
 __all__ = [
@@ -21,12 +19,10 @@ __all__ = [
     "find_file",
     "find_here",
     "find_weights",
-    "hub_errors",
     "missing_weights",
     "pin",
     "read_json",
     "read_json_value",
-    "refuse_offline",
 ]
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -58,7 +54,7 @@ def find_file(spec: LoadSpec, name: str) -> Path | None:
     """
     folder = spec.folder
     if folder is None:
-        return _find_on_hub(spec, name)
+        return hub.fetch_file(spec, name)
     if not folder.is_dir():
         raise ModelNotFoundError(spec.model, _no_folder(spec, folder))
     path = folder / name
@@ -75,7 +71,7 @@ def find_here(spec: LoadSpec, name: str) -> Path | None:
     Returns:
         The file, or None.
     """
-    folder = spec.folder or _snapshot(spec)
+    folder = spec.folder or hub.snapshot(spec)
     return folder / name if folder is not None and (folder / name).is_file() else None
 
 
@@ -174,7 +170,7 @@ def _request_advice(spec: LoadSpec) -> str:
         return ""
     request = (
         None
-        if _offline(spec)
+        if hub.is_offline(spec)
         else pull_requests.find_request(spec.model, _WEIGHTS, spec.token_value)
     )
     if request is None:
@@ -270,129 +266,8 @@ def _no_folder(spec: LoadSpec, folder: Path) -> str:
     return f"there is no folder {folder}. Give a folder with a config.json, or a hub id."
 
 
-def _find_on_hub(spec: LoadSpec, name: str) -> Path | None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    with hub_errors(spec):
-        try:
-            return Path(
-                hf_hub_download(
-                    spec.model,
-                    name,
-                    revision=spec.revision,
-                    cache_dir=spec.cache_dir,
-                    token=spec.token_value,
-                    local_files_only=spec.local_files_only,
-                )
-            )
-        except LocalEntryNotFoundError:
-            # Offline, the hub cannot say whether the file exists: the snapshot tells.
-            if _snapshot(spec) is not None:
-                return None
-            raise
-        except EntryNotFoundError:
-            return None
-
-
 def _exists(spec: LoadSpec, name: str) -> bool:
     """Whether the checkpoint has a file, without downloading it."""
     if spec.folder is not None:
         return (spec.folder / name).is_file()
-    snapshot = _snapshot(spec)
-    if snapshot is not None and (snapshot / name).is_file():
-        return True
-    if _offline(spec):
-        return False
-    from huggingface_hub import file_exists
-
-    with hub_errors(spec):
-        return file_exists(spec.model, name, revision=spec.revision, token=spec.token_value)
-
-
-def _snapshot(spec: LoadSpec) -> Path | None:
-    """The folder of a hub checkpoint in the cache, if its config.json is there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(
-        spec.model, "config.json", cache_dir=spec.cache_dir, revision=spec.revision
-    )
-    return Path(found).parent if isinstance(found, str) else None
-
-
-def _offline(spec: LoadSpec) -> bool:
-    from huggingface_hub import is_offline_mode
-
-    return spec.local_files_only or is_offline_mode()
-
-
-def refuse_offline(spec: LoadSpec) -> None:
-    """Refuse to ask the hub where that is forbidden.
-
-    Args:
-        spec: The checkpoint.
-
-    Raises:
-        ModelNotFoundError: With how to allow it.
-    """
-    if _offline(spec):
-        raise ModelNotFoundError(spec.model, _not_here(spec))
-
-
-@contextmanager
-def hub_errors(spec: LoadSpec) -> Iterator[None]:
-    """Turn what huggingface_hub raises inside a `with` block into our own, with the next step.
-
-    Args:
-        spec: The checkpoint that the hub is asked for.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ModelNotFoundError: There is no such checkpoint or revision, or none may be fetched.
-        ModelLoadError: The hub did not answer.
-    """
-    from huggingface_hub import errors
-
-    # Of httpx or httpx2, whichever this version of huggingface_hub stands on.
-    http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
-
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise ModelNotFoundError(
-            spec.model,
-            "its owners ask you to accept their terms first. Do so on its page at"
-            " https://huggingface.co, then give token=... of that account.",
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelNotFoundError(
-            spec.model, f"it has no revision {spec.revision!r}. Leave it out for the main branch."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelNotFoundError(
-            spec.model,
-            "the hub has no such model, or it is private. Check the name, or give token=...",
-        ) from error
-    except errors.LocalEntryNotFoundError as error:
-        raise ModelNotFoundError(spec.model, _not_here(spec)) from error
-    except (http_error, errors.HFValidationError, OSError) as error:
-        raise ModelLoadError(
-            spec.model, f"the hub did not give its files ({type(error).__name__}: {error})."
-        ) from error
-
-
-def _not_here(spec: LoadSpec) -> str:
-    what = "it is" if spec.revision is None else f"its revision {spec.revision!r} is"
-    if spec.local_files_only:
-        return f"{what} not in the cache and local_files_only=True forbids a download."
-    if _offline(spec):
-        return (
-            f"{what} not in the cache and HF_HUB_OFFLINE forbids a download. Unset that variable"
-            f" once, or fetch it where there is a network: hf download {spec.model}"
-        )
-    return (
-        f"{what} not in the cache and the hub cannot be reached. Check the network, or give a"
-        " local folder or model='starter'."
-    )
+    return hub.has_file(spec, name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_xlm.errors import ModelLoadError
-from langchain_xlm.models import files
+from langchain_xlm.models import files, hub
 from langchain_xlm.models.config import LoadSpec
 
 __all__ = ["SAVED_AS", "SavedTensor", "SavedWeights", "read_headers"]
@@ -134,8 +134,8 @@ def _remote(spec: LoadSpec) -> Iterator[tuple[str, SavedTensor]]:
     from huggingface_hub import get_safetensors_metadata
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
-    files.refuse_offline(spec)
-    with files.hub_errors(spec):
+    hub.refuse_offline(spec)
+    with hub.hub_errors(spec):
         try:
             found = get_safetensors_metadata(
                 spec.model, revision=spec.revision, token=spec.token_value

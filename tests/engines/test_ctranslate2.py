@@ -183,6 +183,56 @@ def test_a_text_in_a_batch_equals_the_text_alone(beams: int, varied: Checkpoints
         assert generate(varied("nllb"), "ctranslate2", [text], settings=settings) == [result]
 
 
+@pytest.mark.usefixtures("once")
+@pytest.mark.parametrize(("rows", "beams", "parts"), [(65, 1, 2), (16, 4, 2), (63, 1, 1)])
+def test_a_large_batch_is_written_in_halves_side_by_side(
+    rows: int, beams: int, parts: int, varied: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langchain_xlm.engines import ctranslate2_writer, lanes
+
+    monkeypatch.setattr(lanes, "lanes_here", lambda: 2)
+    session = GeneratorSession(spec_of(varied("nllb"), "ctranslate2"))
+    writer = session._writer
+    assert writer._translator.num_translators == 2
+    texts = [f"{text[:-1]} at {hour}." for hour in range(13) for text in SENTENCES][:rows]
+    sources = [session._tokenizer(text)["input_ids"] for text in texts]
+    plan = Plan(None, 12, GenerationSettings(num_beams=beams))
+    counting = _Counting(writer._translator)
+    monkeypatch.setattr(writer, "_translator", counting)
+    in_parts = writer.write(sources, plan, wordings=beams)
+    assert (len(counting.sizes), sum(counting.sizes)) == (parts, rows)
+    assert max(counting.sizes) - min(counting.sizes) <= 1
+    monkeypatch.setattr(ctranslate2_writer, "_LEAST_DIVIDED", 10**6)
+    whole = writer.write(sources, plan, wordings=beams)
+    assert [[each.ids for each in row] for row in in_parts] == [
+        [each.ids for each in row] for row in whole
+    ]
+
+
+class _Counting:
+    """A translator that notes how many rows it is given at a time."""
+
+    def __init__(self, translator: Any) -> None:
+        self._translator = translator
+        self.num_translators = translator.num_translators
+        self.sizes: list[int] = []
+
+    def translate_batch(self, rows: list[list[str]], **options: Any) -> Any:
+        self.sizes.append(len(rows))
+        return self._translator.translate_batch(rows, **options)
+
+
+@pytest.mark.parametrize(("lanes", "expected"), [(1, 1), (2, 2), (4, 1)])
+def test_a_writer_has_a_second_lane_on_two_cores(
+    lanes: int, expected: int, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langchain_xlm.engines import lanes as module
+
+    monkeypatch.setattr(module, "lanes_here", lambda: lanes)
+    session = GeneratorSession(spec_of(checkpoints("nllb"), "ctranslate2"))
+    assert session._writer._translator.num_translators == expected
+
+
 def test_a_loop_is_written_anew(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = GenerationSettings(max_new_tokens=40)
     retried = generate(checkpoints("nllb"), "ctranslate2", settings=settings)
