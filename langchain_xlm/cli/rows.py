@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from langchain_xlm.errors import InputError, MissingDependencyError
@@ -84,9 +85,9 @@ class Parquet:
             made_by: What made the vectors, for the metadata of the schema.
         """
         import numpy as np
-        import pyarrow as pa
         from pyarrow import parquet
 
+        pa = _arrow()
         vector = pa.list_(pa.float32(), len(rows[0].vector))
         values = np.array([row.vector for row in rows], dtype=np.float32)
         columns = {"origin": pa.string(), "text": pa.string(), "vector": vector}
@@ -110,10 +111,19 @@ class Parquet:
         """
         from pyarrow import parquet
 
+        _arrow()
         schema = parquet.read_schema(parts[0]) if parts else _empty_schema()
         with parquet.ParquetWriter(path, schema) as writer:
             for part in parts:
-                writer.write_table(parquet.read_table(part))
+                writer.write_table(parquet.read_table(part, use_threads=False))
+
+
+def _arrow() -> ModuleType:
+    """Arrow with the system's allocator; its own keeps 60 MiB for the few that a part takes."""
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
+    return pa  # type: ignore[no-any-return]
 
 
 def _empty_schema() -> pa.Schema:

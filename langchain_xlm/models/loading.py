@@ -15,7 +15,7 @@ from langchain_xlm.errors import ModelLoadError, XLMError
 from langchain_xlm.models import checks, device_maps, files, placement
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.families import Family, find_family
-from langchain_xlm.models.memory import freed_at_once
+from langchain_xlm.models.memory import freed_at_once, keep_few_kernels
 from langchain_xlm.models.quiet import quiet_transformers
 from langchain_xlm.models.skeleton import auto_class
 from langchain_xlm.models.vocabularies import (
@@ -115,6 +115,7 @@ def load_model(spec: LoadSpec) -> LoadedModel:
         ConfigurationError: This machine cannot place it as asked.
         MissingDependencyError: A package is missing.
     """
+    keep_few_kernels()
     _note_starter(spec)
     device_maps.check_devices(spec)
     asked, spec = spec, files.pin(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import BitsAndBytesConfig
 
 from langchain_xlm.errors import InsufficientMemoryError
 from langchain_xlm.models.config import LoadSpec
 from langchain_xlm.models.footprint import expected_bytes, model_bytes
 from langchain_xlm.models.loading import load_model
-from langchain_xlm.models.memory import release_memory, shortage_of
+from langchain_xlm.models.memory import keep_few_kernels, release_memory, shortage_of
+from langchain_xlm.models.processor import packs
 from tests.models.test_loading import TASKS
 from tests.tiny import KINDS
 
@@ -232,3 +235,53 @@ def test_batches_halve_where_memory_is_short(tmp_path: Path) -> None:
     assert told["refused"]["needed"] > 2**20
     assert told["refused"]["free"] is not None
     assert told["last"] < 1e-5
+
+
+LENGTHS = """
+import sys
+from pathlib import Path
+from langchain_xlm import XLMEmbeddings
+
+def held():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+
+embeddings = XLMEmbeddings(model=sys.argv[1], device="cpu", dtype="float32")
+embeddings.embed_query("a")
+before = held()
+for words in range(2, 122):  # below the window
+    embeddings.embed_query("a " * words)
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_texts_of_many_lengths_leave_few_kernels(checkpoints: Checkpoints) -> None:
+    if not packs(torch.float32):
+        pytest.skip("products are not oneDNN's here")
+    folder = checkpoints("xlm-roberta")
+
+    def grown(**set_by_the_user: str) -> float:
+        names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+        clean = {name: value for name, value in os.environ.items() if name not in names}
+        ran = subprocess.run(
+            [sys.executable, "-c", LENGTHS, str(folder)],
+            capture_output=True, text=True, check=False, env=clean | set_by_the_user,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        return float(ran.stdout)
+
+    many = grown(ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024", LRU_CACHE_CAPACITY="1024")
+    assert grown() < many / 2
+
+
+def test_what_somebody_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "77")
+    keep_few_kernels()
+    assert os.environ["LRU_CACHE_CAPACITY"] == "77"
+    assert os.environ.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY") == "128"
+    monkeypatch.setenv("DNNL_PRIMITIVE_CACHE_CAPACITY", "55")
+    keep_few_kernels()
+    assert "ONEDNN_PRIMITIVE_CACHE_CAPACITY" not in os.environ
