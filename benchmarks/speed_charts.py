@@ -15,9 +15,10 @@ def charts(results: Result) -> Result:
     drawn: Result = {}
     if "paths" in results:
         rows = [
-            {"system": name, "texts": f"{count} texts", "ratio": base / row["median_s"],
+            {"system": name, "texts": case, "ratio": base / row["median_s"],
              "ours": name.startswith(OURS)}
-            for count, size in results["paths"]["results"]["sizes"].items()
+            for part in ("paths", "languages") if part in results
+            for case, size in results[part]["results"]["sizes"].items()
             if (base := size["systems"].get(REFERENCE, {}).get("median_s"))
             for name, row in size["systems"].items()
         ]  # fmt: skip
@@ -36,11 +37,12 @@ def charts(results: Result) -> Result:
             costs = results[name]["results"]["us_a_token"]
             drawn[name] = lines(alt, costs, title, "Microseconds a token")
     if "scale" in results:
-        rows = [
-            {"texts": int(count), "value": row["us_a_token"]}
-            for count, row in results["scale"]["results"].items()
-        ]
-        drawn["scale"] = line(alt, rows, "Microseconds of processor time a token")
+        by_model = {
+            model: {count: row["us_a_token"] for count, row in counts.items()}
+            for model, counts in results["scale"]["results"].items()
+        }
+        up = "Microseconds of processor time a token"
+        drawn["scale"] = lines(alt, by_model, "Texts", up)
     if "memory" in results:
         rows = [
             {"texts": int(count), "value": row["megabytes"]}

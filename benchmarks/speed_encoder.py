@@ -32,7 +32,7 @@ from benchmarks.speed_peak import peak
 from benchmarks.speed_peers import OURS, REFERENCE, SYSTEMS, Opened, Vectors
 from benchmarks.speed_queries import concurrent, query
 from benchmarks.speed_start import start
-from benchmarks.speed_texts import mixed_texts, token_counts
+from benchmarks.speed_texts import mixed_texts, multilingual_texts, token_counts
 from benchmarks.speed_timing import Result, both_times, note, spread
 from benchmarks.speed_together import together
 from benchmarks.speed_workers import workers
@@ -60,13 +60,23 @@ def compare(vectors: Vectors, exact: Vectors) -> Result:
 
 
 def paths(given: argparse.Namespace) -> Result:
-    """Bulk: the same texts through every system, one after the other in each round."""
+    """Bulk: English texts of mixed lengths."""
+    return bulk(given, {f"{count} texts": mixed_texts(count) for count in given.texts})
+
+
+def languages(given: argparse.Namespace) -> Result:
+    """Bulk: texts of mixed lengths in eight languages."""
+    count = max(given.texts)
+    return bulk(given, {f"{count} texts in eight languages": multilingual_texts(count)})
+
+
+def bulk(given: argparse.Namespace, cases: dict[str, list[str]]) -> Result:
+    """The same texts through every system, one after the other in each round."""
     results: Result = {"sizes": {}}
     with workers(given.systems, given) as (opened, results["skipped"]):
         for worker in opened.values():
             worker.run(partial(embed, mixed_texts(8, seed=9)))
-        for count in given.texts:
-            texts = mixed_texts(count)
+        for case, texts in cases.items():
             taken: dict[str, list[float]] = {name: [] for name in opened}
             used: dict[str, list[float]] = {name: [] for name in opened}
             vectors: dict[str, Vectors] = {}
@@ -77,9 +87,9 @@ def paths(given: argparse.Namespace) -> Result:
                     (clock, processor), vectors[name] = worker.run(partial(embed, texts))
                     taken[name].append(clock)
                     used[name].append(processor)
-                note(f"{count} texts, round {number + 1} of {given.rounds}")
+                note(f"{case}, round {number + 1} of {given.rounds}")
             first = REFERENCE if REFERENCE in opened else next(iter(opened))
-            results["sizes"][str(count)] = {
+            results["sizes"][case] = {
                 "tokens": sum(token_counts(given.folder, texts)),
                 "systems": {
                     name: spread(taken[name])
@@ -125,6 +135,7 @@ def fidelity(given: argparse.Namespace) -> Result:
 PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
     "peak": peak,
     "paths": paths,
+    "languages": languages,
     "query": query,
     "concurrent": concurrent,
     "load": load,

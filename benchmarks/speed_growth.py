@@ -9,7 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.checkpoints import xlm_roberta
+from benchmarks.checkpoints import STARTER, xlm_roberta
 from benchmarks.speed_texts import QUERY, mixed_texts
 from benchmarks.speed_timing import Result, both_times, note
 
@@ -20,17 +20,23 @@ def small_model(given: argparse.Namespace) -> Path:
 
 
 def scale(given: argparse.Namespace) -> Result:
-    """Cost of a token against the number of texts."""
+    """Cost of a token against the number of texts, on the bundled starter and the small model."""
+    return {
+        "the bundled starter": costs(STARTER, given.scale),
+        "two layers of 128": costs(small_model(given), given.scale),
+    }
+
+
+def costs(folder: Path, counts: list[int]) -> Result:
     from transformers import AutoTokenizer
 
     from langchain_xlm import XLMEmbeddings
 
-    folder = small_model(given)
     embeddings = XLMEmbeddings(model=str(folder), device="cpu", dtype="float32")
     embeddings.embed_query(QUERY)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     found = {}
-    for count in given.scale:
+    for count in counts:
         texts = short_texts(count)
         tokens = sum(map(len, tokenizer(texts, verbose=False)["input_ids"]))
         # Small numbers of texts are over in a moment, so they take turns until a second is full.

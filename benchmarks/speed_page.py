@@ -37,9 +37,9 @@ def write_page(results: Result, name: str) -> None:
 
 def page(results: Result, drawn: set[str], folder: str) -> Iterator[str]:
     sections = {
-        "paths": paths, "query": query, "concurrent": concurrent, "load": load, "start": start,
-        "together": together,
-        "peak": peak, "lengths": lengths, "batch": batch, "fidelity": fidelity,
+        "paths": paths, "languages": languages, "query": query, "concurrent": concurrent,
+        "load": load, "start": start, "together": together, "peak": peak,
+        "lengths": lengths, "batch": batch, "fidelity": fidelity,
         "scale": scale, "memory": memory,
     }  # fmt: skip
     yield "<!-- Written by `python -m benchmarks.speed encoder --docs`; change that. -->\n"
@@ -54,8 +54,21 @@ def page(results: Result, drawn: set[str], folder: str) -> Iterator[str]:
 def paths(part: Result) -> Iterator[str]:
     yield "### Many texts\n"
     yield f"Random weights {SHAPES[part['shape']]}. Times are medians, lowest and highest beside.\n"
-    for count, size in part["results"]["sizes"].items():
-        yield f"\n**{count} texts, {size['tokens']:,} tokens**\n"
+    yield from bulk(part)
+
+
+def languages(part: Result) -> Iterator[str]:
+    yield "\n### Many texts in several languages\n"
+    yield (
+        "Eight languages, three scripts: texts sorted by characters are not sorted by tokens. Else"
+        " as above.\n"
+    )
+    yield from bulk(part)
+
+
+def bulk(part: Result) -> Iterator[str]:
+    for case, size in part["results"]["sizes"].items():
+        yield f"\n**{case}, {size['tokens']:,} tokens**\n"
         yield (
             "| | seconds | times as fast | in processor time | cosine to float32 | nearest kept"
             " | rounds |"
@@ -219,16 +232,17 @@ def fidelity(part: Result) -> Iterator[str]:
 def scale(part: Result) -> Iterator[str]:
     yield "\n### Cost of a token against the number of texts\n"
     yield (
-        "A model of two layers in float32, so that what is around it weighs most; short texts."
-        " The cost is processor time.\n"
+        "In float32, short texts. Beside the bundled starter a model of two layers of 128, so small"
+        " that what is around it weighs most. The cost is processor time.\n"
     )
-    yield "| texts | tokens | seconds by the clock | microseconds a token |"
-    yield "|---|---|---|---|"
-    for count, row in part["results"].items():
-        yield (
-            f"| {int(count):,} | {row['tokens']:,} | {row['seconds']:.1f}"
-            f" | {row['us_a_token']:.1f} |"
-        )
+    yield "| model | texts | tokens | seconds by the clock | microseconds a token |"
+    yield "|---|---|---|---|---|"
+    for model, counts in part["results"].items():
+        for count, row in counts.items():
+            yield (
+                f"| {model} | {int(count):,} | {row['tokens']:,} | {row['seconds']:.1f}"
+                f" | {row['us_a_token']:.1f} |"
+            )
 
 
 def memory(part: Result) -> Iterator[str]:
