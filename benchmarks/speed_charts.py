@@ -82,13 +82,16 @@ def lines(alt: Any, costs: Result, across: str, up: str) -> Any:
         .mark_line(point=True)
         .encode(
             x=alt.X("number:Q", scale=scale, title=across),
-            y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=up),
+            y=alt.Y("value:Q", scale=alt.Scale(type="log", nice=False), title=up),
             color=alt.Color(
-                "system:N", title=None, scale=alt.Scale(domain=names, range=colours), sort=names
+                "system:N",
+                title=None,
+                legend=alt.Legend(labelLimit=320),
+                scale=alt.Scale(domain=names, range=colours),
             ),
             strokeDash=alt.StrokeDash(
                 "system:N",
-                legend=None,
+                title=None,
                 scale=alt.Scale(
                     domain=names,
                     range=[[1, 0] if name.startswith(OURS) else [4, 3] for name in names],
@@ -121,7 +124,7 @@ def curves(alt: Any, found: Result) -> Any:
             strokeDash=alt.StrokeDash(
                 "percentile:N",
                 title=None,
-                legend=alt.Legend(symbolType="stroke", symbolSize=400),
+                legend=alt.Legend(symbolType="stroke", symbolSize=400, symbolStrokeColor="black"),
                 scale=alt.Scale(domain=["p50", "p95", "p99"], range=[[1, 0], [6, 3], [2, 2]]),
             ),
             order="rate:Q",
