@@ -117,14 +117,18 @@ def curves(alt: Any, found: Result) -> Any:
         .mark_line(point=True)
         .encode(
             x=alt.X("rate:Q", title="Queries answered in a second"),
-            y=alt.Y("ms:Q", scale=alt.Scale(type="log"), title="Milliseconds until the answer"),
+            y=alt.Y(
+                "ms:Q",
+                scale=alt.Scale(type="log"),
+                title="Milliseconds (line p50, dashes p95, dots p99)",
+            ),
             color=alt.Color(
                 "system:N", title=None, scale=alt.Scale(domain=names, range=colours), sort=names
             ),
             strokeDash=alt.StrokeDash(
                 "percentile:N",
                 title=None,
-                legend=alt.Legend(symbolType="stroke", symbolSize=400, symbolStrokeColor="black"),
+                legend=None,
                 scale=alt.Scale(domain=["p50", "p95", "p99"], range=[[1, 0], [6, 3], [2, 2]]),
             ),
             order="rate:Q",
