@@ -108,8 +108,14 @@ class CTranslate2Writer:
                 **options,
             )
             started.append((part, writing))
-        for part, writing in started:
-            results[part] = [each.result() for each in writing]
+        failures = []
+        for part, writing in started:  # all end before one is told as failed
+            try:
+                results[part] = [each.result() for each in writing]
+            except (RuntimeError, ValueError, MemoryError) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return [
             [
                 Written([self._read(token) for token in tokens], score)

@@ -124,7 +124,7 @@ def keep_few_kernels() -> None:
 
     For each number of tokens it makes kernels of its own, 0.2 to 0.8 MB each, and keeps 1,024 of
     them. Texts of mixed lengths hardly ever repeat a number: after 1,024 texts a process had grown
-    by 920 to 970 MiB, and by 240 where 128 are kept, in the same time (the shape of XLM-R-base in
+    by 920 to 970 MiB, and by 250 where 128 are kept, in the same time (the shape of XLM-R-base in
     bfloat16, two Zen 4 cores, torch 2.13).
 
     Both libraries read the environment when they are first used: the numbers are put there where

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -209,6 +210,22 @@ def test_a_large_batch_is_written_in_halves_side_by_side(
     ]
 
 
+@pytest.mark.usefixtures("once")
+def test_a_half_that_fails_is_told_when_all_have_ended(
+    varied: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langchain_xlm.engines import lanes
+
+    monkeypatch.setattr(lanes, "lanes_here", lambda: 2)
+    session = GeneratorSession(spec_of(varied("nllb"), "ctranslate2"))
+    failing = _Failing(session._writer._translator)
+    monkeypatch.setattr(session._writer, "_translator", failing)
+    rows = [session._tokenizer("No.")["input_ids"]] * 64
+    with pytest.raises(RuntimeError, match="memory"):
+        session._writer.write(rows, Plan(None, 12, GenerationSettings()))
+    assert failing.asked == 2, "the other half was waited for"
+
+
 class _Counting:
     """A translator that notes how many rows it is given at a time."""
 
@@ -220,6 +237,22 @@ class _Counting:
     def translate_batch(self, rows: list[list[str]], **options: Any) -> Any:
         self.sizes.append(len(rows))
         return self._translator.translate_batch(rows, **options)
+
+
+class _Failing(_Counting):
+    """A translator whose results all fail when they are asked for, and that counts the halves."""
+
+    asked = 0
+
+    def translate_batch(self, rows: list[list[str]], **options: Any) -> Any:
+        results = super().translate_batch(rows, **options)
+
+        def failing() -> Any:
+            self.asked += 1
+            results[0].result()
+            raise RuntimeError("out of memory")
+
+        return [SimpleNamespace(result=failing)]
 
 
 @pytest.mark.parametrize(("lanes", "expected"), [(1, 1), (2, 2), (4, 1)])
