@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from langchain_xlm.evaluation.examples import ExampleSet
-from langchain_xlm.evaluation.intervals import Resampling, interval, paired_p_value
+from langchain_xlm.evaluation.intervals import RESAMPLES, Resampling, interval, paired_p_value
 from langchain_xlm.evaluation.predictions import Prediction
 from langchain_xlm.evaluation.report import (
     Calibration,
@@ -39,12 +39,13 @@ class Rules:
     Attributes:
         resamples: Draws of the bootstrap; 0 makes no intervals.
         seed: Seed of the draws.
-        shown: How many of the best and of the worst examples are shown; 0 shows no text.
+        shown: How many of the best and of the worst examples the report holds; 0 keeps every
+            text out of it.
     """
 
-    resamples: int
-    seed: int
-    shown: int
+    resamples: int = RESAMPLES
+    seed: int = 0
+    shown: int = 5
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any, Final, cast
 from langchain_xlm.errors import ConfigurationError
 from langchain_xlm.evaluation.cost import Budget, cpu_name, measure_cost
 from langchain_xlm.evaluation.examples import ExampleSet
-from langchain_xlm.evaluation.intervals import RESAMPLES
 from langchain_xlm.evaluation.judging import Judged, Rules, compare, judge
 from langchain_xlm.evaluation.predictions import FolderLock, Prediction, PredictionFile
 from langchain_xlm.evaluation.report import Cost, DataAccount, Machine, Report
@@ -44,26 +43,14 @@ _PACKAGES: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """How an evaluation goes, whatever its task.
+class Options(Rules):
+    """How an evaluation goes, whatever its task: how it is judged, and what is measured.
 
     Attributes:
-        resamples: Draws of the bootstrap; 0 makes no intervals.
-        seed: Seed of the draws.
-        shown: How many of the best and of the worst examples the report holds; 0 keeps every
-            text out of it.
         cost: How long costs may be measured; None does not measure them.
     """
 
-    resamples: int = RESAMPLES
-    seed: int = 0
-    shown: int = 5
     cost: Budget | None = field(default_factory=Budget)
-
-    @property
-    def rules(self) -> Rules:
-        """How predictions are judged."""
-        return Rules(resamples=self.resamples, seed=self.seed, shown=self.shown)
 
 
 def evaluate(
@@ -106,7 +93,7 @@ def evaluate(
             for system in systems
         ]
         for name, predictions in task.baselines(data).items():
-            results.append(judge(task, data, predictions, options.rules, name=name))
+            results.append(judge(task, data, predictions, options, name=name))
         report = Report(
             task=task.name,
             settings=_plain(asdict(cast("Any", task))),
@@ -154,7 +141,7 @@ def _evaluate_system(
         cost = _cost(task, system, inputs, options.cost, kept)
         if progress is not None:
             progress(f"{system.name}: cost", 1, 1)
-    result = judge(task, data, predictions, options.rules, name=system.name)
+    result = judge(task, data, predictions, options, name=system.name)
     described = result.report.model_copy(
         update={
             "model": system.model,

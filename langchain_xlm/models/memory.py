@@ -28,8 +28,11 @@ _SMALLEST, _LARGEST = 64 * 2**10, 32 * 2**20
 # How many kernels oneDNN keeps in a process, and how many of them torch's layer above it (ideep)
 # keeps once more for each thread. Of both it would be 1,024. A short query needs 5 that no query of
 # another length can use. Torch crashes without any of its own.
-_KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128", "LRU_CACHE_CAPACITY": "2"}
-_OLDER_NAMES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": ("DNNL_PRIMITIVE_CACHE_CAPACITY",)}
+# The names of each variable, the one to set first.
+_KERNELS = {
+    ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"): "128",
+    ("LRU_CACHE_CAPACITY",): "2",
+}
 
 # The last two are oneDNN's. It says the same of a product that it does not know, but "primitive
 # descriptor" then, and that product would have failed in every batch.
@@ -135,9 +138,9 @@ def keep_few_kernels() -> None:
         https://github.com/intel/ideep/issues/14; what becomes of it without:
         https://github.com/pytorch/pytorch/issues/27971
     """
-    for name, number in _KERNELS.items():
-        if not any(older in os.environ for older in _OLDER_NAMES.get(name, ())):
-            os.environ.setdefault(name, number)
+    for names, number in _KERNELS.items():
+        if not any(name in os.environ for name in names):
+            os.environ[names[0]] = number
 
 
 def release_memory() -> None:
